@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_BACKEND_H
+#define SG_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+
+/* The hot kernels of tabular softmax policies behind one interface: a backend holds `states` rows of
+ * `vocabulary` logits each, in single or double precision, together with their optimiser's state.
+ *
+ * A row stores q = exp(z - offset) instead of the logit z, so that an SGD update
+ *     z_v += lr * (sum_j g_j 1[v = y_j] - W pi_v),   W = sum_j g_j,   pi = q / sum q
+ * reads and writes each logit once (q_v *= exp(-lr W pi_v)) and the same pass sums the new q per tile of
+ * 1024 tokens: the next normaliser, and the masses from which tokens are drawn by inverse CDF.
+ *
+ * g_j (a "push") is what multiplies grad log pi(y_j): aggregation factor * coefficient * advantage. The update ASCENDS.
+ *
+ * All results are functions of the inputs alone: not of the number of threads, not of the instruction set.
+ * Calls on disjoint ranges of states of one block may run in parallel threads; a call made outside a parallel region
+ * uses all threads itself. Nothing is validated in the loop beyond assertions: sg_rows_alloc checks the configuration.
+ *
+ * By hand: one row, logits 0, V = 4, one push g = -1 on token 2, SGD, lr 0.1:
+ * z becomes (+0.025, +0.025, -0.075, +0.025). */
+
+typedef enum sg_backend_kind { SG_BACKEND_AUTO, SG_BACKEND_CPU, SG_BACKEND_CUDA } sg_backend_kind;
+typedef enum sg_precision { SG_FP32, SG_FP64 } sg_precision;
+typedef enum sg_optimizer_kind { SG_SGD, SG_MOMENTUM, SG_ADAM } sg_optimizer_kind;
+
+/* The ascent direction of sgd: delta = lr g. momentum: b = beta1 b + g, delta = lr b. adam: Kingma and Ba with bias
+ * correction, delta = lr mhat / (sqrt(vhat) + eps). */
+typedef struct sg_optimizer {
+    sg_optimizer_kind kind;
+    double lr;    /* > 0; may be changed from call to call */
+    double beta1; /* momentum, adam: in [0, 1) */
+    double beta2; /* adam: in [0, 1) */
+    double eps;   /* adam: >= 0 */
+} sg_optimizer;
+
+typedef struct sg_rows_config {
+    size_t states;
+    size_t vocabulary; /* >= 2, < 2^31 */
+    size_t head;       /* tokens 0..head-1 are the head, the others the tail; 1..vocabulary */
+    sg_precision precision;
+    sg_optimizer_kind optimizer; /* decides which state is allocated */
+} sg_rows_config;
+
+typedef struct sg_rows sg_rows;
+
+/* What a row looks like now: exact sums over the whole vocabulary, accumulated in fp64. */
+typedef struct sg_row_observation {
+    double entropy;      /* H(pi), nats */
+    double head_entropy; /* entropy of the renormalised head, nats */
+    double tail_mass;    /* sum of pi over the tail */
+    double tail_entropy_share; /* part of H that the tail contributes, in [0, 1] */
+    double collision;    /* C = sum pi^2 */
+    double max_prob;
+    double logit_range;  /* max z - min z over tokens that have not underflowed */
+    size_t underflowed;  /* tokens whose q is 0: they can no longer be drawn */
+} sg_row_observation;
+
+/* What one update did to a row. Both KL are exact sums over the vocabulary, in nats, of order delta^2. */
+typedef struct sg_row_change {
+    double kl_old_new;     /* KL(pi_before || pi_after) */
+    double kl_new_old;     /* KL(pi_after || pi_before) */
+    double grad_norm2;     /* squared 2-norm of the logit gradient (before the optimiser) */
+    double delta_norm2;    /* squared 2-norm of the logit change */
+    double diffuse_push;   /* B = W = sum of the pushes g_j at this state */
+    double upward_push;    /* sum over unsampled tokens of max(0, -W pi_v): total upward gradient */
+    double max_unsampled_push; /* largest logit change of a token without a push (0 if none rose) */
+} sg_row_change;
+
+/* Bytes that a block of this configuration takes (parameters + optimiser state + tile sums). */
+size_t sg_rows_bytes(const sg_rows_config *config);
+
+/* SG_EARGUMENT, SG_ENOMEM (the sentence says how much was needed), or SG_EUNSUPPORTED for a backend that this build or
+ * machine does not have. AUTO is the CPU in this version. Rows start uniform (all logits 0), optimiser state 0. */
+sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_config *config,
+                        sg_error *error);
+void sg_rows_free(sg_rows *rows);
+const char *sg_rows_backend_name(const sg_rows *rows); /* "cpu/avx512", "cpu/avx2", "cpu/portable" */
+
+/* Set / get the logits of one state (get: up to the row's own constant, -inf where underflowed; fp64). */
+sg_status sg_rows_set_logits(sg_rows *rows, size_t state, const double *logits, sg_error *error);
+void sg_rows_get_logits(const sg_rows *rows, size_t state, double *logits);
+/* Copy every row of `source` (same configuration), optimiser state included. */
+void sg_rows_copy(sg_rows *rows, const sg_rows *source);
+
+/* Samples are arrays [count states][n]: state first+s has samples s*n .. s*n+n-1. */
+
+/* Draw n tokens for each of `count` states from uniforms in (0, 1), by inverse CDF over tile masses then inside one
+ * tile, in token order. Never draws a token of zero probability. */
+void sg_rows_draw(const sg_rows *rows, size_t first, size_t count, size_t n,
+                  const double *uniforms, int32_t *tokens);
+
+/* log pi(token) of each sample. -inf for an underflowed token. */
+void sg_rows_log_prob(const sg_rows *rows, size_t first, size_t count, size_t n,
+                      const int32_t *tokens, double *log_prob);
+
+/* One optimiser step on each of `count` states with the samples' pushes. The same token may occur more than once in a
+ * state. A push of 0 is the same as no sample, except that its token counts as sampled for max_unsampled_push.
+ * `time` is the number of this step, from 1 (Adam's bias correction). change: [count], or NULL when not wanted (faster). */
+void sg_rows_update(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time, size_t first,
+                    size_t count, size_t n, const int32_t *tokens, const double *pushes,
+                    sg_row_change *change);
+
+void sg_rows_observe(const sg_rows *rows, size_t first, size_t count,
+                     sg_row_observation *observation);
+
+/* Mass of a set of tokens (sorted or not, each once) at one state: sum of pi. */
+double sg_rows_mass(const sg_rows *rows, size_t state, const int32_t *tokens, size_t n);
+
+/* Bulk gates on arrays (W1): value[i] = f(ratio[i]) * advantage[i], slope[i] = c(ratio[i]) * advantage[i], fp32. Either
+ * output may be NULL. Any token-level gate; hot ones are vectorised. Declared in backend/gates.h. */
+
+#endif
