@@ -27,14 +27,17 @@ void sg_text_free(sg_text *text);
 char *sg_format_real(double value, char buffer[32]);
 
 /* Strict parsers: the whole string must be one number (blanks around it are allowed).
- * Real: decimal or exponent form, "nan", "inf", "-inf" in any case. Integer: optional sign and
- * decimal digits, or an exponent form that is exactly an integer ("1e3"); no octal, no hex.
+ * Real: decimal or exponent form, correctly rounded (a magnitude beyond the range of a double gives
+ * an infinity, so ask isfinite() where that matters), or "nan", "inf", "infinity" in any case and
+ * with any sign. Integer: optional sign and decimal digits, or an exponent form that is exactly an
+ * integer ("1e3", "1.5e1"); no octal, no hex.
  * Return false (and leave *value alone) for anything else, including overflow of the integer. */
 bool sg_parse_real(const char *string, double *value);
 bool sg_parse_integer(const char *string, int64_t *value);
 
 /* The candidate nearest to `name` in edit distance (case and '-' / '_' do not count), or NULL when
- * none is near enough to be a likely typo (distance above max(2, length/3)). `names` ends in NULL. */
+ * none is near enough to be a likely typo (distance above max(2, length/3), or no letter in common).
+ * A swap of two neighbours is one edit; of equals the first wins. `names` ends in NULL. */
 const char *sg_nearest_name(const char *name, const char *const *names);
 
 #endif

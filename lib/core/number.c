@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Numbers from and to text, whatever the locale of the program that uses the library. */
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef __APPLE__
+#include <xlocale.h>
+#endif
+
+#include "core/text.h"
+
+/* A locale may write the point as other bytes, even as several. */
+static void restore_point(char *buffer)
+{
+    char *separator = buffer + strspn(buffer, "+-0123456789e");
+    if (*separator == '\0' || *separator == '.')
+        return;
+    size_t length = strcspn(separator, "+-0123456789e");
+    *separator = '.';
+    memmove(separator + 1, separator + length, strlen(separator + length) + 1);
+}
+
+char *sg_format_real(double value, char buffer[32])
+{
+    if (isnan(value))
+        return strcpy(buffer, "nan");
+    if (isinf(value))
+        return strcpy(buffer, value > 0 ? "inf" : "-inf");
+    if (fabs(value) < 1e15 && value == trunc(value)) {
+        snprintf(buffer, 32, "%.0f", value);
+        return buffer;
+    }
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(buffer, 32, "%.*g", digits, value);
+        if (digits == 17 || strtod(buffer, NULL) == value)
+            break;
+    }
+    restore_point(buffer);
+    return buffer;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static const char *skip_blanks(const char *at)
+{
+    while (*at == ' ' || *at == '\t')
+        at++;
+    return at;
+}
+
+/* Reads the lower-case `word` in any case; returns what follows it, or NULL. */
+static const char *read_word(const char *at, const char *word)
+{
+    for (; *word != '\0'; at++, word++) {
+        if ((*at | 0x20) != *word)
+            return NULL;
+    }
+    return at;
+}
+
+/* An exponent part, if there is one. Far outside the range of a double it is cut to +-10^8, which
+ * changes no result: no text in memory has that many digits. Returns NULL for "e" without digits.
+ */
+static const char *read_exponent(const char *at, long *exponent)
+{
+    *exponent = 0;
+    if (*at != 'e' && *at != 'E')
+        return at;
+    at++;
+    bool negative = *at == '-';
+    if (*at == '-' || *at == '+')
+        at++;
+    if (!is_digit(*at))
+        return NULL;
+    for (; is_digit(*at); at++)
+        *exponent = *exponent < 10000000 ? *exponent * 10 + (*at - '0') : 100000000;
+    if (negative)
+        *exponent = -*exponent;
+    return at;
+}
+
+static double strtod_c(const char *string)
+{
+    /* For the whole "C" locale this is a constant of the C library, not an allocation. */
+    locale_t c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    double value = strtod_l(string, NULL, c_locale);
+    freelocale(c_locale);
+    return value;
+}
+
+bool sg_parse_real(const char *string, double *value)
+{
+    const char *start = skip_blanks(string), *at = start;
+    bool negative = *at == '-';
+    if (*at == '-' || *at == '+')
+        at++;
+    double magnitude;
+    const char *word_end = read_word(at, "nan");
+    if (word_end != NULL) {
+        magnitude = NAN;
+        at = word_end;
+    } else if ((word_end = read_word(at, "inf")) != NULL) {
+        magnitude = INFINITY;
+        at = read_word(word_end, "inity");
+        at = at != NULL ? at : word_end;
+    } else {
+        uint64_t mantissa = 0;
+        long exponent, shift = 0;
+        bool any = false, exact = true;
+        for (bool fraction = false; is_digit(*at) || (*at == '.' && !fraction); at++) {
+            if (*at == '.') {
+                fraction = true;
+                continue;
+            }
+            any = true;
+            if (mantissa < 100000000000000000) /* 10^17: the next digit fits in 64 bits */
+                mantissa = mantissa * 10 + (uint64_t)(*at - '0');
+            else
+                exact = false;
+            shift -= fraction;
+        }
+        at = any ? read_exponent(at, &exponent) : NULL;
+        if (at == NULL || *skip_blanks(at) != '\0')
+            return false;
+        shift += exponent;
+        /* Two exact doubles and one rounding: correctly rounded (Clinger 1990). */
+        static const double ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                     1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                     1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+        if (exact && mantissa <= (uint64_t)1 << 53 && shift >= -22 && shift <= 22) {
+            magnitude = shift < 0 ? (double)mantissa / ten[-shift] : (double)mantissa * ten[shift];
+        } else {
+            *value = strtod_c(start);
+            return true;
+        }
+    }
+    if (*skip_blanks(at) != '\0')
+        return false;
+    *value = negative ? -magnitude : magnitude;
+    return true;
+}
+
+/* value = value * 10 + digit; false when that leaves 64 bits. */
+static bool push_digit(uint64_t *value, unsigned digit)
+{
+    if (*value > (UINT64_MAX - digit) / 10)
+        return false;
+    *value = *value * 10 + digit;
+    return true;
+}
+
+bool sg_parse_integer(const char *string, int64_t *value)
+{
+    const char *at = skip_blanks(string);
+    bool negative = *at == '-';
+    if (*at == '-' || *at == '+')
+        at++;
+    /* number = magnitude * 10^(zeros + exponent - decimals); zeros are held back until a digit
+     * follows them, so that "1000e-3" is seen to be 1. */
+    uint64_t magnitude = 0;
+    long zeros = 0, decimals = 0, exponent;
+    bool any = false, fraction = false;
+    for (; is_digit(*at) || (*at == '.' && !fraction); at++) {
+        if (*at == '.') {
+            fraction = true;
+            continue;
+        }
+        any = true;
+        decimals += fraction;
+        if (*at == '0') {
+            zeros += magnitude != 0;
+            continue;
+        }
+        for (; zeros > 0; zeros--) {
+            if (!push_digit(&magnitude, 0))
+                return false;
+        }
+        if (!push_digit(&magnitude, (unsigned)(*at - '0')))
+            return false;
+    }
+    const char *end = any ? read_exponent(at, &exponent) : NULL;
+    if (end == NULL || *skip_blanks(end) != '\0' || (fraction && end == at))
+        return false;
+    long shift = zeros + exponent - decimals;
+    if (magnitude != 0 && shift < 0)
+        return false;
+    for (; magnitude != 0 && shift > 0; shift--) {
+        if (!push_digit(&magnitude, 0))
+            return false;
+    }
+    if (magnitude > (uint64_t)INT64_MAX + negative)
+        return false;
+    *value = negative ? (int64_t)(0 - magnitude) : (int64_t)magnitude;
+    return true;
+}
