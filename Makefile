@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # One non-recursive makefile. `make help` prints the targets.
 #   CC=clang         another compiler            SANITIZE=address,undefined   sanitizers
+#   V=1              print the commands
 #   WERROR=1         warnings are errors         BUILD=dir                    where the build goes
 SHELL := /bin/sh
 .DEFAULT_GOAL := all
 MAKEFLAGS += --no-builtin-rules
+quiet := $(if $(V),,@)
+say := $(if $(V),@:,@printf '  %-5s %s\n')
 
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
 BUILD ?= build
@@ -56,27 +59,28 @@ lib_objects := $(call object,$(lib_sources)) \
 plot_objects := $(call object,$(plot_sources))
 cli_objects := $(call object,$(cli_sources))
 
-include $(wildcard *.mk)
-
 all: $(BUILD)/softgate ## build the tool at build/softgate
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(package_cflags) $(all_cflags) $(extra_$(subst /,_,$*)) -c $< -o $@
+	$(say) CC $<
+	$(quiet)$(CC) $(CPPFLAGS) $(package_cflags) $(all_cflags) -c $< -o $@
 
 define simd_rule
 $(BUILD)/%.$(1).o: %.simd.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(CPPFLAGS) $$(package_cflags) $$(all_cflags) -O3 $$(isa_flags_$(1)) -DSG_ISA=$(1) -c $$< -o $$@
+	$(say) CC '$$< ($(1))'
+	$(quiet)$$(CC) $$(CPPFLAGS) $$(package_cflags) $$(all_cflags) -O3 $$(isa_flags_$(1)) -DSG_ISA=$(1) -c $$< -o $$@
 endef
 $(foreach isa,$(isas),$(eval $(call simd_rule,$(isa))))
 
 $(BUILD)/libsoftgate.a: $(lib_objects)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(quiet)$(AR) rcs $@ $^
 
 $(BUILD)/softgate: $(cli_objects) $(plot_objects) $(BUILD)/libsoftgate.a
-	$(CC) $(all_cflags) $(LDFLAGS) -o $@ $^ $(libs)
+	$(say) LINK $@
+	$(quiet)$(CC) $(all_cflags) $(LDFLAGS) -o $@ $^ $(libs)
 
 # One test program: tests/check_NAME.c defines NAME_suite(), tests/suites.inc lists them.
 $(BUILD)/tests/suites.inc: $(check_sources)
@@ -87,7 +91,8 @@ $(BUILD)/tests/runner.o: $(BUILD)/tests/suites.inc
 $(BUILD)/tests/%.o: CPPFLAGS += $(check_cflags) -Itests -I$(BUILD)/tests
 
 $(BUILD)/softgate-check: $(call object,$(check_sources) $(check_support)) $(plot_objects) $(BUILD)/libsoftgate.a
-	$(CC) $(all_cflags) $(LDFLAGS) -o $@ $^ $(check_libs) $(libs)
+	$(say) LINK $@
+	$(quiet)$(CC) $(all_cflags) $(LDFLAGS) -o $@ $^ $(check_libs) $(libs)
 
 check: $(BUILD)/softgate-check $(BUILD)/softgate ## build and run every test (CK_RUN_SUITE=name for one suite)
 	SOFTGATE=$(abspath $(BUILD)/softgate) TEST_DATA=$(abspath tests) $(if $(SANITIZE),CK_FORK=no) $(BUILD)/softgate-check
