@@ -250,8 +250,10 @@ SG_HD static inline SG_NAME(sg_gate_value)
 {
     SG_REAL k = (SG_REAL)(positive ? p->k_pos : p->k_neg);
     SG_REAL lambda = (SG_REAL)(positive ? p->lambda_pos : p->lambda_neg);
-    SG_REAL coefficient = SG_MATH(exp)(k * at.log_ratio - lambda * at.excess);
-    SG_REAL weight = SG_MATH(exp)((k - 1) * at.log_ratio - lambda * at.excess);
+    /* Where exp(d) overflows the exponent is infinity - infinity; its limit is - infinity. */
+    bool beyond = at.excess == (SG_REAL)INFINITY;
+    SG_REAL coefficient = beyond ? 0 : SG_MATH(exp)(k * at.log_ratio - lambda * at.excess);
+    SG_REAL weight = beyond ? 0 : SG_MATH(exp)((k - 1) * at.log_ratio - lambda * at.excess);
     SG_REAL scale = SG_MATH(exp)(lambda - k * SG_MATH(log)(lambda));
     SG_REAL area = SG_NAME(sg_gate_lower_gamma)(k, lambda * at.ratio) -
                    SG_NAME(sg_gate_lower_gamma)(k, lambda);
