@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const char *const names[] = {"k1", "abs", "k2", "k3"};
+static const char *const names[] = {"k1", "abs", "k2", "k3", "k1+", "k3+"};
 
 bool sg_kl_from_name(const char *name, sg_kl_kind *kind)
 {

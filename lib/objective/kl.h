@@ -7,9 +7,17 @@
 
 /* Per-token estimators of KL(p || ref) from samples of p, with e = logp - logp_ref (Schulman 2020; objectives.md 9):
  *   k1 e    abs |e|    k2 e^2 / 2    k3 exp(-e) - 1 + e
- * and their derivative by logp. A "+" in trainers (k1+, k3+) means the value of one with the gradient of k2.
+ * and their derivative by logp. k1+ and k3+ (verl) have the value of k1 and k3 and the derivative of k2, because those
+ * values have a derivative whose mean is not the gradient of the KL.
  * By hand, e = 0.3: k1 0.3, k2 0.045, k3 0.0408182 with derivative 0.2591818. */
-typedef enum sg_kl_kind { SG_KL_K1, SG_KL_ABS, SG_KL_K2, SG_KL_K3 } sg_kl_kind;
+typedef enum sg_kl_kind {
+    SG_KL_K1,
+    SG_KL_ABS,
+    SG_KL_K2,
+    SG_KL_K3,
+    SG_KL_K1_PLUS,
+    SG_KL_K3_PLUS,
+} sg_kl_kind;
 
 typedef struct sg_kl {
     double value, derivative;
@@ -26,11 +34,15 @@ static inline sg_kl sg_kl_at(sg_kl_kind kind, double e)
         return (sg_kl){e * e / 2, e};
     case SG_KL_K3:
         return (sg_kl){expm1(-e) + e, -expm1(-e)};
+    case SG_KL_K1_PLUS:
+        return (sg_kl){e, e};
+    case SG_KL_K3_PLUS:
+        return (sg_kl){expm1(-e) + e, e};
     }
     return (sg_kl){NAN, NAN};
 }
 
-/* Names "k1", "abs", "k2", "k3" (also "low_var_kl"). */
+/* Names "k1", "abs", "k2", "k3" (also "low_var_kl"), "k1+", "k3+". */
 bool sg_kl_from_name(const char *name, sg_kl_kind *kind);
 const char *sg_kl_name(sg_kl_kind kind);
 
