@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* CPU rows: memory, and the calls that touch one state or copy. The updates are in rows_update.c. */
+#include "backend/cpu/rows.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "backend/cpu/threads.h"
+#include "core/isa.h"
+#include "core/vec_math.h"
+
+enum { BLOCK_ALIGNMENT = 2 << 20 }; /* a huge page */
+
+static const double LN2 = 0x1.62e42fefa39efp-1;
+
+/* Where the parts of a block begin, in bytes; the last field is the size of all. */
+typedef struct layout {
+    size_t padded, tiles, real_size;
+    size_t m, v, mass, heads, bytes;
+} layout;
+
+static size_t round_up(size_t x, size_t step)
+{
+    return (x + step - 1) / step * step;
+}
+
+/* False when the size overflows. */
+static bool layout_init(layout *plan, const sg_rows_config *config)
+{
+    *plan = (layout){.padded = round_up(config->vocabulary, SG_LANES),
+                     .real_size = config->precision == SG_FP32 ? sizeof(float) : sizeof(double)};
+    plan->tiles = (plan->padded + SG_TILE - 1) / SG_TILE;
+    size_t per_state = plan->padded * plan->real_size * 3 + plan->tiles * sizeof(double) +
+                       sizeof(sg_row_head);
+    if (config->states > (SIZE_MAX / 2 - 8 * 4096) / per_state)
+        return false;
+    /* The arrays start at different offsets inside a page, so that equal tokens do not compete for cache sets. */
+    size_t reals = round_up(config->states * plan->padded * plan->real_size, 4096) + 17 * 64;
+    bool has_m = config->optimizer != SG_SGD, has_v = config->optimizer == SG_ADAM;
+    plan->m = reals;
+    plan->v = plan->m + (has_m ? reals : 0);
+    plan->mass = plan->v + (has_v ? reals : 0);
+    plan->heads = plan->mass + round_up(config->states * plan->tiles * sizeof(double), 64);
+    plan->bytes = plan->heads + config->states * sizeof(sg_row_head);
+    return true;
+}
+
+size_t sg_rows_bytes(const sg_rows_config *config)
+{
+    layout plan;
+    return layout_init(&plan, config) ? plan.bytes : SIZE_MAX;
+}
+
+static sg_status check_config(const sg_rows_config *config, sg_error *error)
+{
+    if (config->states < 1)
+        return sg_fail(error, SG_EARGUMENT, "a policy needs at least one state");
+    if (config->vocabulary < 2 || config->vocabulary > INT32_MAX)
+        return sg_fail(error, SG_EARGUMENT,
+                       "a vocabulary of %zu tokens is not possible: it must be in 2..2147483647",
+                       config->vocabulary);
+    if (config->head < 1 || config->head > config->vocabulary)
+        return sg_fail(error, SG_EARGUMENT,
+                       "a head of %zu tokens is not possible: it must be in 1..%zu (the vocabulary)",
+                       config->head, config->vocabulary);
+    return SG_OK;
+}
+
+static void choose_kernels(sg_rows *rows)
+{
+    const sg_row_kernels *table = sg_row_kernels_portable;
+    rows->name = "cpu/portable";
+#ifdef __x86_64__
+    sg_isa isa = sg_isa_select();
+    if (isa == SG_ISA_AVX2) {
+        table = sg_row_kernels_avx2;
+        rows->name = "cpu/avx2";
+    } else if (isa == SG_ISA_AVX512) {
+        table = sg_row_kernels_avx512;
+        rows->name = "cpu/avx512";
+    }
+#endif
+    rows->kernels = &table[rows->config.precision];
+}
+
+static void *block_alloc(size_t bytes)
+{
+    void *block = NULL;
+    size_t alignment = bytes >= BLOCK_ALIGNMENT ? BLOCK_ALIGNMENT : 64;
+    if (posix_memalign(&block, alignment, bytes) != 0)
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    if (bytes >= BLOCK_ALIGNMENT)
+        (void)madvise(block, bytes, MADV_HUGEPAGE); /* advice: nothing is lost when it is refused */
+#endif
+    return block;
+}
+
+static void fill_state(void *context, size_t state)
+{
+    sg_rows *rows = context;
+    sg_row_view view = sg_rows_view(rows, state);
+    rows->kernels->fill(&view, 1.0);
+    rows->heads[state] = (sg_row_head){.total = sg_tree_sum(view.mass, rows->tiles)};
+}
+
+sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_config *config,
+                        sg_error *error)
+{
+    *rows = NULL;
+    if (backend == SG_BACKEND_CUDA)
+        return sg_fail(error, SG_EUNSUPPORTED,
+                       "this build of softgate has no CUDA backend; use --backend cpu");
+    sg_status status = check_config(config, error);
+    if (status != SG_OK)
+        return status;
+    layout plan;
+    if (!layout_init(&plan, config))
+        return sg_fail(error, SG_ENOMEM,
+                       "%zu states of %zu tokens need more memory than an address can name",
+                       config->states, config->vocabulary);
+    sg_rows *made = calloc(1, sizeof *made);
+    void *block = made ? block_alloc(plan.bytes) : NULL;
+    if (!block) {
+        free(made);
+        return sg_fail(error, SG_ENOMEM,
+                       "%zu states of %zu tokens need %.1f MiB, which this machine does not give; "
+                       "use fewer states, a smaller vocabulary, or fp32",
+                       config->states, config->vocabulary, (double)plan.bytes / 1048576.0);
+    }
+    made->config = *config;
+    made->padded = plan.padded;
+    made->tiles = plan.tiles;
+    made->real_size = plan.real_size;
+    made->block = block;
+    made->block_bytes = plan.bytes;
+    made->q = block;
+    made->m = config->optimizer != SG_SGD ? made->q + plan.m : NULL;
+    made->v = config->optimizer == SG_ADAM ? made->q + plan.v : NULL;
+    made->mass = (double *)(void *)(made->q + plan.mass);
+    made->heads = (sg_row_head *)(void *)(made->q + plan.heads);
+    choose_kernels(made);
+    sg_for_each(config->states, plan.padded, fill_state, made); /* also the first touch of each page */
+    *rows = made;
+    return SG_OK;
+}
+
+void sg_rows_free(sg_rows *rows)
+{
+    if (!rows)
+        return;
+    free(rows->block);
+    free(rows);
+}
+
+const char *sg_rows_backend_name(const sg_rows *rows)
+{
+    return rows->name;
+}
+
+sg_row_view sg_rows_view(const sg_rows *rows, size_t state)
+{
+    assert(state < rows->config.states);
+    size_t at = state * rows->padded * rows->real_size;
+    return (sg_row_view){.q = rows->q + at,
+                         .m = rows->m ? rows->m + at : NULL,
+                         .v = rows->v ? rows->v + at : NULL,
+                         .mass = rows->mass + state * rows->tiles,
+                         .vocabulary = rows->config.vocabulary,
+                         .padded = rows->padded};
+}
+
+double sg_tree_sum(const double *x, size_t n)
+{
+    if (n == 1)
+        return x[0];
+    size_t half = sg_tree_split(0, n);
+    return sg_tree_sum(x, half) + sg_tree_sum(x + half, n - half);
+}
+
+sg_status sg_rows_set_logits(sg_rows *rows, size_t state, const double *logits, sg_error *error)
+{
+    double max = -INFINITY;
+    for (size_t i = 0; i < rows->config.vocabulary; i++) {
+        if (isnan(logits[i]) || logits[i] == INFINITY)
+            return sg_fail(error, SG_EDATA,
+                           "logit %zu of state %zu is %g; logits must be finite or -inf", i, state,
+                           logits[i]);
+        if (logits[i] > max)
+            max = logits[i];
+    }
+    if (max == -INFINITY)
+        return sg_fail(error, SG_EDATA, "every logit of state %zu is -inf: no token could be drawn",
+                       state);
+    sg_row_view view = sg_rows_view(rows, state);
+    sg_row_head *head = &rows->heads[state];
+    head->exponent = (int64_t)floor(max / LN2);
+    rows->kernels->set(&view, logits, (double)head->exponent * LN2);
+    head->total = sg_tree_sum(view.mass, rows->tiles);
+    return SG_OK;
+}
+
+void sg_rows_get_logits(const sg_rows *rows, size_t state, double *logits)
+{
+    sg_row_view view = sg_rows_view(rows, state);
+    rows->kernels->get(&view, logits, (double)rows->heads[state].exponent * LN2);
+}
+
+typedef struct copy_job {
+    sg_rows *to;
+    const sg_rows *from;
+} copy_job;
+
+static void copy_state(void *context, size_t state)
+{
+    copy_job *job = context;
+    sg_row_view to = sg_rows_view(job->to, state), from = sg_rows_view(job->from, state);
+    size_t bytes = job->to->padded * job->to->real_size;
+    memcpy(to.q, from.q, bytes);
+    if (to.m)
+        memcpy(to.m, from.m, bytes);
+    if (to.v)
+        memcpy(to.v, from.v, bytes);
+    memcpy(to.mass, from.mass, job->to->tiles * sizeof(double));
+    job->to->heads[state] = job->from->heads[state];
+}
+
+void sg_rows_copy(sg_rows *rows, const sg_rows *source)
+{
+    assert(rows->block_bytes == source->block_bytes);
+    copy_job job = {rows, source};
+    sg_for_each(rows->config.states, rows->padded, copy_state, &job);
+}
+
+double sg_rows_mass(const sg_rows *rows, size_t state, const int32_t *tokens, size_t n)
+{
+    sg_row_view view = sg_rows_view(rows, state);
+    double sum = 0;
+    for (size_t j = 0; j < n; j++)
+        sum += rows->kernels->at(&view, (size_t)tokens[j]);
+    return sum / rows->heads[state].total;
+}

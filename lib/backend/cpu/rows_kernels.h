@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Kernels of one precision: included by rows.simd.c with SG_REAL, SG_NAME, SG_SCALE_EXP, SG_SCALE_EXP_NEAR and SG_SQRT
+ * defined, hence no include guard. A tile is handled in short stages; what passes between them stays in
+ * the first-level cache, and each stage is a plain loop that compilers turn into vector code. */
+
+/* One tile of a row. n is a multiple of SG_LANES and covers the padding. */
+typedef struct SG_NAME(tile) {
+    SG_REAL *q, *m, *v;
+    size_t n;
+} SG_NAME(tile);
+
+static SG_NAME(tile) SG_NAME(tile_at)(const sg_row_view *row, size_t index)
+{
+    size_t base = index * SG_TILE, n = row->padded - base;
+    SG_NAME(tile) tile = {(SG_REAL *)row->q + base, row->m ? (SG_REAL *)row->m + base : NULL,
+                          row->v ? (SG_REAL *)row->v + base : NULL, n < SG_TILE ? n : SG_TILE};
+    return tile;
+}
+
+/* Sum of q over a tile: 16 lanes in double precision. */
+static double SG_NAME(tile_mass)(const SG_REAL *q, size_t n)
+{
+    typedef SG_REAL eight __attribute__((vector_size(8 * sizeof(SG_REAL)), may_alias));
+    const eight *v = (const eight *)(const void *)q;
+    sg_lanes a = {0}, b = {0};
+    for (size_t i = 0; i < n / 8; i += 2) {
+        a += __builtin_convertvector(v[i], sg_lanes);
+        b += __builtin_convertvector(v[i + 1], sg_lanes);
+    }
+    return lanes_total(&a, &b);
+}
+
+static void SG_NAME(set)(const sg_row_view *row, const double *logits, double offset)
+{
+    SG_REAL *q = row->q;
+    for (size_t i = 0; i < row->vocabulary; i++)
+        q[i] = (SG_REAL)sg_exp(logits[i] - offset);
+    for (size_t t = 0; t * SG_TILE < row->padded; t++) {
+        SG_NAME(tile) tile = SG_NAME(tile_at)(row, t);
+        row->mass[t] = SG_NAME(tile_mass)(tile.q, tile.n);
+    }
+}
+
+static void SG_NAME(get)(const sg_row_view *row, double *logits, double offset)
+{
+    const SG_REAL *q = row->q;
+    for (size_t i = 0; i < row->vocabulary; i++)
+        logits[i] = sg_log((double)q[i]) + offset;
+}
+
+static void SG_NAME(fill)(const sg_row_view *row, double value)
+{
+    SG_REAL *q = row->q;
+    for (size_t i = 0; i < row->padded; i++)
+        q[i] = i < row->vocabulary ? (SG_REAL)value : 0;
+    if (row->m)
+        memset(row->m, 0, row->padded * sizeof(SG_REAL));
+    if (row->v)
+        memset(row->v, 0, row->padded * sizeof(SG_REAL));
+    for (size_t t = 0; t * SG_TILE < row->padded; t++) {
+        SG_NAME(tile) tile = SG_NAME(tile_at)(row, t);
+        row->mass[t] = SG_NAME(tile_mass)(tile.q, tile.n);
+    }
+}
+
+static void SG_NAME(rescale)(const sg_row_view *row, double power)
+{
+    SG_REAL *q = row->q, factor = (SG_REAL)power;
+    for (size_t i = 0; i < row->padded; i++)
+        q[i] *= factor;
+    for (size_t t = 0; t * SG_TILE < row->padded; t++) {
+        SG_NAME(tile) tile = SG_NAME(tile_at)(row, t);
+        row->mass[t] = SG_NAME(tile_mass)(tile.q, tile.n);
+    }
+}
+
+/* The change x of each logit of a tile, as if no token had a sample; moments move on unless `look_only`. */
+static void SG_NAME(changes)(const SG_NAME(tile) * tile, const sg_row_job *job, SG_REAL *restrict x,
+                             bool look_only)
+{
+    const SG_REAL *restrict q = tile->q;
+    SG_REAL *restrict m = tile->m, *restrict v = tile->v;
+    SG_REAL gradient = (SG_REAL)(job->gradient * job->scale), step = (SG_REAL)job->step;
+    SG_REAL beta1 = (SG_REAL)job->beta1, beta2 = (SG_REAL)job->beta2, eps = (SG_REAL)job->eps;
+    SG_REAL rest1 = (SG_REAL)(1 - job->beta1), rest2 = (SG_REAL)(1 - job->beta2);
+    if (job->kind == SG_SGD) {
+        SG_REAL factor = (SG_REAL)(job->gradient * job->step);
+        for (size_t i = 0; i < tile->n; i++)
+            x[i] = factor * q[i];
+    } else if (job->kind == SG_MOMENTUM) {
+        for (size_t i = 0; i < tile->n; i++) {
+            SG_REAL b = beta1 * m[i] + gradient * q[i];
+            x[i] = step * b;
+            m[i] = look_only ? m[i] : b;
+        }
+    } else {
+        for (size_t i = 0; i < tile->n; i++) {
+            SG_REAL g = gradient * q[i];
+            SG_REAL first = beta1 * m[i] + rest1 * g, second = beta2 * v[i] + rest2 * (g * g);
+            x[i] = step * first / (SG_SQRT(second) + eps);
+            m[i] = look_only ? m[i] : first;
+            v[i] = look_only ? v[i] : second;
+        }
+    }
+}
+
+static void SG_NAME(lift)(touched *list, const SG_NAME(tile) * tile)
+{
+    for (size_t k = 0; k < list->count; k++) {
+        size_t i = list->index[k];
+        list->q[k] = (double)tile->q[i];
+        list->m[k] = tile->m ? (double)tile->m[i] : 0;
+        list->v[k] = tile->v ? (double)tile->v[i] : 0;
+    }
+}
+
+/* The same changes for the sampled tokens, in double precision. Moments in the list move on. */
+static void SG_NAME(touched_changes)(touched *list, const sg_row_job *job)
+{
+    for (size_t k = 0; k < list->count; k++) {
+        double g = (list->push[k] + job->gradient * list->q[k]) * job->scale;
+        if (job->kind == SG_SGD) {
+            list->x[k] = job->step * g;
+        } else if (job->kind == SG_MOMENTUM) {
+            list->m[k] = job->beta1 * list->m[k] + g;
+            list->x[k] = job->step * list->m[k];
+        } else {
+            list->m[k] = job->beta1 * list->m[k] + (1 - job->beta1) * g;
+            list->v[k] = job->beta2 * list->v[k] + (1 - job->beta2) * (g * g);
+            list->x[k] = job->step * list->m[k] / (sqrt(list->v[k]) + job->eps);
+        }
+    }
+}
+
+static void SG_NAME(put_back)(const touched *list, const SG_NAME(tile) * tile, double shift)
+{
+    for (size_t k = 0; k < list->count; k++) {
+        size_t i = list->index[k];
+        tile->q[i] = (SG_REAL)sg_scale_exp(list->q[k], list->x[k] - shift);
+        if (tile->m)
+            tile->m[i] = (SG_REAL)list->m[k];
+        if (tile->v)
+            tile->v[i] = (SG_REAL)list->v[k];
+    }
+}
+
+static void SG_NAME(statistics)(const SG_NAME(tile) * tile, const sg_row_job *job,
+                                const touched *list, const SG_REAL *x, sg_row_sums *sums)
+{
+    _Alignas(64) double p[SG_TILE], d[SG_TILE], excess[SG_TILE], reverse[SG_TILE];
+    size_t n = tile->n;
+    for (size_t i = 0; i < n; i++) {
+        p[i] = (double)tile->q[i] * job->inverse_total;
+        d[i] = (double)x[i];
+    }
+    for (size_t k = 0; k < list->count; k++)
+        p[list->index[k]] = d[list->index[k]] = 0;
+    *sums = (sg_row_sums){0};
+    sums->free_mass = sum_array(p, n);
+    sums->free_collision = sum_products(p, p, n);
+    sums->norm2 = sum_products(d, d, n);
+    sums->max_free = max_array(d, n);
+    double shift = job->shift; /* a common shift changes no divergence */
+    for (size_t i = 0; i < n; i++) {
+        double y = d[i] - shift, e = exp_excess(y);
+        d[i] = y;
+        excess[i] = e;
+        reverse[i] = y * (e + y) - e;
+    }
+    sums->first = sum_products(p, d, n);
+    sums->excess = sum_products(p, excess, n);
+    sums->reverse = sum_products(p, reverse, n);
+    for (size_t k = 0; k < list->count; k++) {
+        double g = list->push[k] + job->gradient * list->q[k];
+        double pk = list->q[k] * job->inverse_total;
+        double y = list->x[k] - shift, e = exp_excess(y);
+        sums->touched_norm2 += g * g;
+        sums->norm2 += list->x[k] * list->x[k];
+        sums->first += pk * y;
+        sums->excess += pk * e;
+        sums->reverse += pk * (y * (e + y) - e);
+    }
+}
+
+static void SG_NAME(update_tile)(const sg_row_view *row, const sg_row_job *job,
+                                 const tile_filter *filter, touched *list, size_t index,
+                                 sg_row_sums *sums)
+{
+    SG_NAME(tile) tile = SG_NAME(tile_at)(row, index);
+    gather(list, job, filter, index);
+    if (sums)
+        *sums = (sg_row_sums){0};
+    if (job->sparse && list->count == 0)
+        return;
+    _Alignas(64) SG_REAL x[SG_TILE];
+    SG_NAME(lift)(list, &tile);
+    SG_NAME(touched_changes)(list, job);
+    SG_NAME(changes)(&tile, job, x, false);
+    if (sums)
+        SG_NAME(statistics)(&tile, job, list, x, sums);
+    SG_REAL *restrict q = tile.q, shift = (SG_REAL)job->shift;
+    if (job->near)
+        for (size_t i = 0; i < tile.n; i++)
+            q[i] = SG_SCALE_EXP_NEAR(q[i], x[i]);
+    else
+        for (size_t i = 0; i < tile.n; i++)
+            q[i] = SG_SCALE_EXP(q[i], x[i] - shift);
+    SG_NAME(put_back)(list, &tile, job->shift);
+    row->mass[index] = SG_NAME(tile_mass)(q, tile.n);
+}
+
+static void SG_NAME(update_tree)(const sg_row_view *row, const sg_row_job *job,
+                                 const tile_filter *filter, touched *list, size_t first, size_t end,
+                                 sg_row_sums *sums)
+{
+    if (end - first == 1) {
+        SG_NAME(update_tile)(row, job, filter, list, first, sums);
+        return;
+    }
+    size_t middle = sg_tree_split(first, end);
+    sg_row_sums right;
+    SG_NAME(update_tree)(row, job, filter, list, first, middle, sums);
+    SG_NAME(update_tree)(row, job, filter, list, middle, end, &right);
+    sg_row_sums_add(sums, &right);
+}
+
+static void SG_NAME(update)(const sg_row_view *row, const sg_row_job *job, size_t first, size_t end,
+                            sg_row_sums *sums)
+{
+    touched list;
+    tile_filter filter;
+    filter_init(&filter, job);
+    if (sums)
+        SG_NAME(update_tree)(row, job, &filter, &list, first, end, sums);
+    else
+        for (size_t t = first; t < end; t++)
+            SG_NAME(update_tile)(row, job, &filter, &list, t, NULL);
+}
+
+static double SG_NAME(peak)(const sg_row_view *row, const sg_row_job *job, size_t first, size_t end)
+{
+    touched list;
+    tile_filter filter;
+    filter_init(&filter, job);
+    double best = -INFINITY;
+    for (size_t t = first; t < end; t++) {
+        SG_NAME(tile) tile = SG_NAME(tile_at)(row, t);
+        _Alignas(64) SG_REAL x[SG_TILE];
+        gather(&list, job, &filter, t);
+        SG_NAME(lift)(&list, &tile);
+        SG_NAME(touched_changes)(&list, job);
+        SG_NAME(changes)(&tile, job, x, true);
+        for (size_t k = 0; k < list.count; k++)
+            x[list.index[k]] = (SG_REAL)list.x[k];
+        for (size_t i = 0; i < tile.n; i++) {
+            double y = sg_log((double)tile.q[i]) + (double)x[i];
+            best = y > best ? y : best;
+        }
+    }
+    return best;
+}
+
+static void SG_NAME(look_tile)(const sg_row_view *row, size_t head, size_t index, sg_row_look *look)
+{
+    SG_NAME(tile) tile = SG_NAME(tile_at)(row, index);
+    _Alignas(64) double q[SG_TILE], s[SG_TILE];
+    size_t n = tile.n, base = index * SG_TILE;
+    int64_t max = 0;
+    uint64_t min = UINT64_MAX;
+    size_t positive = 0;
+    for (size_t i = 0; i < n; i++) {
+        double value = (double)tile.q[i], product = value * sg_log(value);
+        q[i] = value;
+        s[i] = value > 0 ? product : 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bits = sg_bits_of_double(q[i]);
+        max = (int64_t)bits > max ? (int64_t)bits : max;
+        min = bits - 1 < min ? bits - 1 : min; /* 0 wraps to the greatest */
+        positive += bits != 0;
+    }
+    *look = (sg_row_look){.mass = sum_array(q, n), .mass_log = sum_array(s, n),
+                          .square = sum_products(q, q, n), .positive = positive};
+    look->max = sg_double_of_bits((uint64_t)max);
+    look->min = positive ? sg_double_of_bits(min + 1) : (double)INFINITY;
+    size_t cut = head <= base ? 0 : head - base >= n ? n : head - base;
+    if (cut == n) {
+        look->head_mass = look->mass;
+        look->head_mass_log = look->mass_log;
+    } else if (cut == 0) {
+        look->tail_mass = look->mass;
+        look->tail_mass_log = look->mass_log;
+    } else {
+        _Alignas(64) double part[SG_TILE];
+        for (size_t i = 0; i < n; i++)
+            part[i] = i < cut ? q[i] : 0;
+        look->head_mass = sum_array(part, n);
+        for (size_t i = 0; i < n; i++)
+            part[i] = i < cut ? s[i] : 0;
+        look->head_mass_log = sum_array(part, n);
+        for (size_t i = 0; i < n; i++)
+            part[i] = i < cut ? 0 : q[i];
+        look->tail_mass = sum_array(part, n);
+        for (size_t i = 0; i < n; i++)
+            part[i] = i < cut ? 0 : s[i];
+        look->tail_mass_log = sum_array(part, n);
+    }
+}
+
+static void SG_NAME(look)(const sg_row_view *row, size_t head, size_t first, size_t end,
+                          sg_row_look *look)
+{
+    if (end - first == 1) {
+        SG_NAME(look_tile)(row, head, first, look);
+        return;
+    }
+    size_t middle = sg_tree_split(first, end);
+    sg_row_look right;
+    SG_NAME(look)(row, head, first, middle, look);
+    SG_NAME(look)(row, head, middle, end, &right);
+    sg_row_look_add(look, &right);
+}
+
+/* First token of [first, end) at which the running sum passes target; the last positive one when rounding leaves
+ * the sum short of it. */
+static size_t SG_NAME(scan)(const SG_REAL *q, size_t first, size_t end, double sum, double target)
+{
+    size_t last = first;
+    for (size_t i = first; i < end; i++) {
+        if (!(q[i] > 0))
+            continue;
+        last = i;
+        sum += (double)q[i];
+        if (target < sum)
+            break;
+    }
+    return last;
+}
+
+static size_t SG_NAME(find)(const sg_row_view *row, double target)
+{
+    enum { PIECE = 128 };
+    size_t tiles = (row->padded + SG_TILE - 1) / SG_TILE, found = 0;
+    double sum = 0, before = 0;
+    for (size_t t = 0; t < tiles; t++) {
+        if (!(row->mass[t] > 0))
+            continue;
+        found = t;
+        before = sum;
+        sum += row->mass[t];
+        if (target < sum)
+            break;
+    }
+    SG_NAME(tile) tile = SG_NAME(tile_at)(row, found);
+    size_t first = 0, count = tile.n < PIECE ? tile.n : PIECE;
+    sum = before;
+    for (size_t i = 0; i < tile.n; i += PIECE) {
+        size_t n = tile.n - i < PIECE ? tile.n - i : PIECE;
+        double mass = SG_NAME(tile_mass)(tile.q + i, n);
+        if (!(mass > 0))
+            continue;
+        first = i;
+        count = n;
+        before = sum;
+        sum += mass;
+        if (target < sum)
+            break;
+    }
+    return found * SG_TILE + SG_NAME(scan)(tile.q, first, first + count, before, target);
+}
+
+static double SG_NAME(at)(const sg_row_view *row, size_t token)
+{
+    return (double)((const SG_REAL *)row->q)[token];
+}
