@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "core/status.h"
+#include "objective/objective.h"
 
 /* The hot kernels of tabular softmax policies behind one interface: a backend holds `states` rows of
  * `vocabulary` logits each, in single or double precision, together with their optimiser's state.
@@ -105,6 +106,15 @@ void sg_rows_log_prob(const sg_rows *rows, size_t first, size_t count, size_t n,
 void sg_rows_update(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time, size_t first,
                     size_t count, size_t n, const int32_t *tokens, const double *pushes,
                     sg_row_change *change);
+
+/* `updates` full-batch updates of a token-level objective on the same samples, the inner loop of a step:
+ *     repeat: sg_rows_log_prob; push = factor * coefficient(log_prob - old_log_prob) * advantage; sg_rows_update
+ * with the numbers time, time + 1, ... of the steps. Rows are independent, so each one makes all its updates before
+ * the next one starts, while it is in the cache. pushes: [count][n], room for them; holds the last ones on return. */
+void sg_rows_inner_updates(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time,
+                           uint64_t updates, const sg_objective *objective, double factor,
+                           size_t first, size_t count, size_t n, const int32_t *tokens,
+                           const double *old_log_prob, const double *advantage, double *pushes);
 
 void sg_rows_observe(const sg_rows *rows, size_t first, size_t count,
                      sg_row_observation *observation);

@@ -6,9 +6,10 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Exponential and logarithm as plain branch-free arithmetic. A loop over one of these functions becomes vector
- * code with any compiler, and gives the same bits on every instruction set, because every operation is one of
- * IEEE 754 and none is contracted. The coefficients are minimax on the reduced interval (Remez).
+/* Exponential and logarithm as plain branch-free arithmetic. A loop over one of these functions
+ * becomes vector code with any compiler, and gives the same bits on every instruction set, because
+ * every operation is one of IEEE 754 and none is contracted. The coefficients are minimax on the
+ * reduced interval (Remez).
  *
  * exp: NaN -> NaN, -Inf -> 0, +Inf -> Inf, overflow -> Inf, underflow -> 0 through the subnormals.
  * log: NaN -> NaN, x < 0 -> NaN, +-0 -> -Inf, +Inf -> Inf; subnormal arguments lose nothing.
@@ -42,9 +43,9 @@ static inline uint64_t sg_bits_of_double(double x)
     return bits;
 }
 
-/* exp(x) = 2^n (1 + s): s is returned, n stored (in two's complement). |x| < 2^20. The sum with the magic number
- * rounds x / ln 2 to an integer and leaves it in the low bits; ln 2 is subtracted in two parts, the
- * first product exact. */
+/* exp(x) = 2^n (1 + s): s is returned, n stored (in two's complement). |x| < 2^20. The sum with the
+ * magic number rounds x / ln 2 to an integer and leaves it in the low bits; ln 2 is subtracted in
+ * two parts, the first product exact. */
 static inline float sg_exp_reducef(float x, uint32_t *n)
 {
     const float magic = 0x1.8p23f;
@@ -88,8 +89,8 @@ static inline double sg_exp_reduce(double x, uint64_t *n)
     return r + r * r * p;
 }
 
-/* factor * exp(x) for any x and a finite factor, better rounded than the product. The power of two is applied in
- * two steps, so that no step overflows or underflows before the result does. */
+/* factor * exp(x) for any x and a finite factor, better rounded than the product. The power of two
+ * is applied in two steps, so that no step overflows or underflows before the result does. */
 static inline float sg_scale_expf(float factor, float x)
 {
     float c = x > 174.0f ? 174.0f : x; /* comparisons keep NaN */
@@ -182,7 +183,8 @@ static inline double sg_log(double x)
     double tiny = x < 0x1p-1022 ? 0x1p54 : 1.0;
     double exponent = x < 0x1p-1022 ? -54.0 : 0.0;
     uint64_t bits = sg_bits_of_double(x * tiny) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
-    /* The biased exponent becomes a double without an integer conversion, which few instruction sets have. */
+    /* The biased exponent becomes a double without an integer conversion, which few instruction
+     * sets have. */
     double k = (sg_double_of_bits(0x4330000000000000u | bits >> 52) - (0x1p52 + 1023)) + exponent;
     double f = sg_double_of_bits((bits & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu) - 1.0;
     double y = k * 0x1.62e42fefa2p-1 + ((sg_log_excess(f) + k * 0x1.9ef35793c7673p-41) + f);

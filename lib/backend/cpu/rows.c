@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* CPU rows: memory, and the calls that touch one state or copy. The updates are in rows_update.c. */
+/* CPU rows: memory, and the calls that touch one state or copy. The updates are in rows_update.c.
+ */
 #include "backend/cpu/rows.h"
 
 #include <assert.h>
@@ -36,11 +37,12 @@ static bool layout_init(layout *plan, const sg_rows_config *config)
     *plan = (layout){.padded = round_up(config->vocabulary, SG_LANES),
                      .real_size = config->precision == SG_FP32 ? sizeof(float) : sizeof(double)};
     plan->tiles = (plan->padded + SG_TILE - 1) / SG_TILE;
-    size_t per_state = plan->padded * plan->real_size * 3 + plan->tiles * sizeof(double) +
-                       sizeof(sg_row_head);
+    size_t per_state =
+        plan->padded * plan->real_size * 3 + plan->tiles * sizeof(double) + sizeof(sg_row_head);
     if (config->states > (SIZE_MAX / 2 - 8 * 4096) / per_state)
         return false;
-    /* The arrays start at different offsets inside a page, so that equal tokens do not compete for cache sets. */
+    /* The arrays start at different offsets inside a page, so that equal tokens do not compete for
+     * cache sets. */
     size_t reals = round_up(config->states * plan->padded * plan->real_size, 4096) + 17 * 64;
     bool has_m = config->optimizer != SG_SGD, has_v = config->optimizer == SG_ADAM;
     plan->m = reals;
@@ -66,9 +68,10 @@ static sg_status check_config(const sg_rows_config *config, sg_error *error)
                        "a vocabulary of %zu tokens is not possible: it must be in 2..2147483647",
                        config->vocabulary);
     if (config->head < 1 || config->head > config->vocabulary)
-        return sg_fail(error, SG_EARGUMENT,
-                       "a head of %zu tokens is not possible: it must be in 1..%zu (the vocabulary)",
-                       config->head, config->vocabulary);
+        return sg_fail(
+            error, SG_EARGUMENT,
+            "a head of %zu tokens is not possible: it must be in 1..%zu (the vocabulary)",
+            config->head, config->vocabulary);
     return SG_OK;
 }
 
@@ -146,7 +149,8 @@ sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_c
     made->mass = (double *)(void *)(made->q + plan.mass);
     made->heads = (sg_row_head *)(void *)(made->q + plan.heads);
     choose_kernels(made);
-    sg_for_each(config->states, plan.padded, fill_state, made); /* also the first touch of each page */
+    sg_for_each(config->states, plan.padded, fill_state,
+                made); /* also the first touch of each page */
     *rows = made;
     return SG_OK;
 }

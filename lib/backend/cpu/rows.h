@@ -12,18 +12,20 @@ enum {
     SG_SEGMENTS = 64 /* most pieces in which one row is given to threads */
 };
 
-/* fp32 rows keep moments multiplied by 2^40, so that the square of a gradient of 1e-15 does not underflow;
- * gradients must stay below 1e7. Exact, because it is a power of two. */
+/* fp32 rows keep moments multiplied by 2^40, so that the square of a gradient of 1e-15 does not
+ * underflow; gradients must stay below 1e7. Exact, because it is a power of two. */
 #define SG_MOMENT_SCALE_FP32 0x1p40
 
-/* One row: arrays of the block's precision, `padded` long. m and v are NULL when the optimiser has none. */
+/* One row: arrays of the block's precision, `padded` long. m and v are NULL when the optimiser has
+ * none. */
 typedef struct sg_row_view {
     void *q, *m, *v;
     double *mass; /* sum of q per tile */
     size_t vocabulary, padded;
 } sg_row_view;
 
-/* What is known before the pass over a row. The gradient of an unsampled token is `gradient` * q. */
+/* What is known before the pass over a row. The gradient of an unsampled token is `gradient` * q.
+ */
 typedef struct sg_row_job {
     sg_optimizer_kind kind;
     bool near;       /* every |delta| <= SG_NEAR: one power of two is enough and shift is 0 */
@@ -32,9 +34,9 @@ typedef struct sg_row_job {
     double gradient; /* -W / Z */
     double scale;    /* of the stored moments */
     double beta1, beta2;
-    double step; /* sgd, momentum: lr / scale; adam: lr with the bias corrections */
-    double eps;  /* adam: added to sqrt(v) in the scale of the stored moments */
-    double shift; /* subtracted from every new logit */
+    double step;          /* sgd, momentum: lr / scale; adam: lr with the bias corrections */
+    double eps;           /* adam: added to sqrt(v) in the scale of the stored moments */
+    double shift;         /* subtracted from every new logit */
     double inverse_total; /* 1 / Z */
     size_t n;
     const int32_t *tokens;
@@ -43,17 +45,17 @@ typedef struct sg_row_job {
 
 #define SG_NEAR 32.0
 
-/* Sums over tokens of one update, added in a fixed tree: d the change of a logit, p the old probability. "Free" tokens
- * are those without a sample. */
+/* Sums over tokens of one update, added in a fixed tree: d the change of a logit, p the old
+ * probability. "Free" tokens are those without a sample. */
 typedef struct sg_row_sums {
-    double free_mass;     /* sum p, free */
+    double free_mass;      /* sum p, free */
     double free_collision; /* sum p^2, free */
-    double touched_norm2; /* sum of squared gradients, sampled */
-    double first;         /* sum p d */
-    double excess;        /* sum p (exp(d) - 1 - d) */
-    double reverse;       /* sum p (d exp(d) - exp(d) + 1) */
-    double norm2;         /* sum d^2 */
-    double max_free;      /* greatest d, free; at least 0 */
+    double touched_norm2;  /* sum of squared gradients, sampled */
+    double first;          /* sum p d */
+    double excess;         /* sum p (exp(d) - 1 - d) */
+    double reverse;        /* sum p (d exp(d) - exp(d) + 1) */
+    double norm2;          /* sum d^2 */
+    double max_free;       /* greatest d, free; at least 0 */
 } sg_row_sums;
 
 typedef struct sg_row_look {
@@ -91,7 +93,8 @@ static inline void sg_row_look_add(sg_row_look *a, const sg_row_look *b)
     a->positive += b->positive;
 }
 
-/* Where the fixed tree of sums over [first, end) splits: at the greatest power of two below its length. */
+/* Where the fixed tree of sums over [first, end) splits: at the greatest power of two below its
+ * length. */
 static inline size_t sg_tree_split(size_t first, size_t end)
 {
     size_t half = 1;
@@ -124,8 +127,8 @@ extern const sg_row_kernels sg_row_kernels_avx512[2];
 #endif
 
 typedef struct sg_row_head {
-    double total;    /* Z = sum q, added in a fixed tree over the tiles */
-    double bound;    /* momentum: upper bound of |b| */
+    double total;     /* Z = sum q, added in a fixed tree over the tiles */
+    double bound;     /* momentum: upper bound of |b| */
     int64_t exponent; /* offset = exponent * ln 2 */
 } sg_row_head;
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Row kernels, compiled once per instruction set; rows_kernels.h is the source for both precisions. */
+/* Row kernels, compiled once per instruction set; rows_kernels.h is the source for both precisions.
+ */
 #include <assert.h>
 
 #include "backend/cpu/rows.h"
@@ -41,7 +42,8 @@ static double sum_products(const double *x, const double *y, size_t n)
     return lanes_total(&a, &b);
 }
 
-/* Greatest of 0 and x[i], through the order of the bits of positive doubles. NaN counts as greater than any number. */
+/* Greatest of 0 and x[i], through the order of the bits of positive doubles. NaN counts as greater
+ * than any number. */
 static double max_array(const double *x, size_t n)
 {
     int64_t best = 0;
@@ -74,7 +76,8 @@ typedef struct touched {
     double push[SG_TILE], q[SG_TILE], m[SG_TILE], v[SG_TILE], x[SG_TILE];
 } touched;
 
-/* A bit per tile (modulo the size) that holds a sample: most tiles hold none, and one look tells. */
+/* A bit per tile (modulo the size) that holds a sample: most tiles hold none, and one look tells.
+ */
 typedef struct tile_filter {
     uint64_t bits[16];
 } tile_filter;

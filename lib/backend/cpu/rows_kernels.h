@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Kernels of one precision: included by rows.simd.c with SG_REAL, SG_NAME, SG_SCALE_EXP, SG_SCALE_EXP_NEAR and SG_SQRT
- * defined, hence no include guard. A tile is handled in short stages; what passes between them stays in
- * the first-level cache, and each stage is a plain loop that compilers turn into vector code. */
+/* Kernels of one precision: included by rows.simd.c with SG_REAL, SG_NAME, SG_SCALE_EXP,
+ * SG_SCALE_EXP_NEAR and SG_SQRT defined, hence no include guard. A tile is handled in short stages;
+ * what passes between them stays in the first-level cache, and each stage is a plain loop that
+ * compilers turn into vector code. */
 
 /* One tile of a row. n is a multiple of SG_LANES and covers the padding. */
 typedef struct SG_NAME(tile) {
@@ -12,8 +13,9 @@ typedef struct SG_NAME(tile) {
 static SG_NAME(tile) SG_NAME(tile_at)(const sg_row_view *row, size_t index)
 {
     size_t base = index * SG_TILE, n = row->padded - base;
-    SG_NAME(tile) tile = {(SG_REAL *)row->q + base, row->m ? (SG_REAL *)row->m + base : NULL,
-                          row->v ? (SG_REAL *)row->v + base : NULL, n < SG_TILE ? n : SG_TILE};
+    SG_NAME(tile)
+    tile = {(SG_REAL *)row->q + base, row->m ? (SG_REAL *)row->m + base : NULL,
+            row->v ? (SG_REAL *)row->v + base : NULL, n < SG_TILE ? n : SG_TILE};
     return tile;
 }
 
@@ -74,7 +76,8 @@ static void SG_NAME(rescale)(const sg_row_view *row, double power)
     }
 }
 
-/* The change x of each logit of a tile, as if no token had a sample; moments move on unless `look_only`. */
+/* The change x of each logit of a tile, as if no token had a sample; moments move on unless
+ * `look_only`. */
 static void SG_NAME(changes)(const SG_NAME(tile) * tile, const sg_row_job *job, SG_REAL *restrict x,
                              bool look_only)
 {
@@ -279,8 +282,10 @@ static void SG_NAME(look_tile)(const sg_row_view *row, size_t head, size_t index
         min = bits - 1 < min ? bits - 1 : min; /* 0 wraps to the greatest */
         positive += bits != 0;
     }
-    *look = (sg_row_look){.mass = sum_array(q, n), .mass_log = sum_array(s, n),
-                          .square = sum_products(q, q, n), .positive = positive};
+    *look = (sg_row_look){.mass = sum_array(q, n),
+                          .mass_log = sum_array(s, n),
+                          .square = sum_products(q, q, n),
+                          .positive = positive};
     look->max = sg_double_of_bits((uint64_t)max);
     look->min = positive ? sg_double_of_bits(min + 1) : (double)INFINITY;
     size_t cut = head <= base ? 0 : head - base >= n ? n : head - base;
@@ -321,8 +326,8 @@ static void SG_NAME(look)(const sg_row_view *row, size_t head, size_t first, siz
     sg_row_look_add(look, &right);
 }
 
-/* First token of [first, end) at which the running sum passes target; the last positive one when rounding leaves
- * the sum short of it. */
+/* First token of [first, end) at which the running sum passes target; the last positive one when
+ * rounding leaves the sum short of it. */
 static size_t SG_NAME(scan)(const SG_REAL *q, size_t first, size_t end, double sum, double target)
 {
     size_t last = first;

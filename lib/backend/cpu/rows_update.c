@@ -9,8 +9,8 @@
 
 static const double LN2 = 0x1.62e42fefa39efp-1;
 
-/* Pieces of one row are whole runs of tiles, a power of two long, so that the tree of sums over the pieces
- * continues the tree inside each piece: the result is the same for any number of threads. */
+/* Pieces of one row are whole runs of tiles, a power of two long, so that the tree of sums over the
+ * pieces continues the tree inside each piece: the result is the same for any number of threads. */
 static size_t segment_tiles(size_t tiles)
 {
     size_t length = 1;
@@ -48,8 +48,8 @@ static void update_segment(void *context, size_t segment)
 static void peak_segment(void *context, size_t segment)
 {
     row_pass *pass = context;
-    pass->peaks[segment] = pass->rows->kernels->peak(
-        &pass->view, pass->job, segment * pass->length, segment_end(pass, segment));
+    pass->peaks[segment] = pass->rows->kernels->peak(&pass->view, pass->job, segment * pass->length,
+                                                     segment_end(pass, segment));
 }
 
 static void look_segment(void *context, size_t segment)
@@ -107,7 +107,8 @@ static double power(double x, uint64_t n)
     return result;
 }
 
-/* |mhat| / sqrt(vhat) <= this at step `time`, by Cauchy and Schwarz on the two weighted sums of past gradients. */
+/* |mhat| / sqrt(vhat) <= this at step `time`, by Cauchy and Schwarz on the two weighted sums of
+ * past gradients. */
 static double adam_bound(const sg_optimizer *o, uint64_t time)
 {
     double rho = o->beta1 * o->beta1 / o->beta2;
@@ -117,10 +118,10 @@ static double adam_bound(const sg_optimizer *o, uint64_t time)
     return isnan(bound) ? INFINITY : bound;
 }
 
-/* What a pass needs to know, from the samples and the normaliser. Updates the bound of the momentum. */
-static void job_init(sg_row_job *job, const sg_rows *rows, sg_row_head *head,
-                     const sg_optimizer *o, uint64_t time, size_t n, const int32_t *tokens,
-                     const double *pushes)
+/* What a pass needs to know, from the samples and the normaliser. Updates the bound of the
+ * momentum. */
+static void job_init(sg_row_job *job, const sg_rows *rows, sg_row_head *head, const sg_optimizer *o,
+                     uint64_t time, size_t n, const int32_t *tokens, const double *pushes)
 {
     double push = 0, size = 0;
     for (size_t j = 0; j < n; j++) {
@@ -194,8 +195,8 @@ static double log1p_excess(double x)
 
 static sg_row_change change_of(const sg_row_job *job, const sg_row_sums *s)
 {
-    /* sum p exp(d) = 1 + x, so that KL(old || new) = log(1 + x) - sum p d, and so on: every term below is of
-     * second order in d, none is a difference of first-order ones. */
+    /* sum p exp(d) = 1 + x, so that KL(old || new) = log(1 + x) - sum p d, and so on: every term
+     * below is of second order in d, none is a difference of first-order ones. */
     double x = s->first + s->excess, excess = log1p_excess(x);
     double forward = excess + s->excess;
     double backward = s->reverse / (1 + x) - excess - x * x / (1 + x);
@@ -271,8 +272,8 @@ void sg_rows_update(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time,
                     sg_row_change *change)
 {
     assert(optimizer->kind == rows->config.optimizer && time >= 1);
-    update_call call = {rows,   optimizer, time,   first, n,
-                        tokens, pushes,    change, splits_rows(count)};
+    update_call call = {rows,   optimizer,         time, first, n, tokens, pushes,
+                        change, splits_rows(count)};
     for_states(count, rows->padded, call.split, update_task, &call);
 }
 
@@ -365,4 +366,52 @@ void sg_rows_observe(const sg_rows *rows, size_t first, size_t count,
 {
     observe_call call = {rows, first, observation, splits_rows(count)};
     for_states(count, rows->padded, call.split, observe_task, &call);
+}
+
+typedef struct inner_call {
+    update_call update; /* without samples */
+    uint64_t updates;
+    const sg_objective *objective;
+    double factor;
+    const double *old_log_prob, *advantage;
+    double *pushes;
+} inner_call;
+
+static void inner_task(void *context, size_t s)
+{
+    const inner_call *call = context;
+    const update_call *u = &call->update;
+    size_t n = u->n, state = u->first + s;
+    sg_row_view view = sg_rows_view(u->rows, state);
+    double *push = call->pushes + s * n;
+    for (uint64_t k = 0; k < call->updates; k++) {
+        double total = u->rows->heads[state].total;
+        for (size_t j = 0; j < n; j++) {
+            size_t i = s * n + j;
+            double q = u->rows->kernels->at(&view, (size_t)u->tokens[i]);
+            double log_ratio = log_prob_of(q, total) - call->old_log_prob[i];
+            sg_gate_value gate = sg_objective_eval(call->objective, log_ratio, call->advantage[i],
+                                                   call->old_log_prob[i]);
+            push[j] = call->factor * gate.coefficient * call->advantage[i];
+        }
+        update_state(u->rows, u->optimizer, u->time + k, state, n, u->tokens + s * n, push, NULL,
+                     u->split);
+    }
+}
+
+void sg_rows_inner_updates(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time,
+                           uint64_t updates, const sg_objective *objective, double factor,
+                           size_t first, size_t count, size_t n, const int32_t *tokens,
+                           const double *old_log_prob, const double *advantage, double *pushes)
+{
+    assert(objective->level == SG_LEVEL_TOKEN);
+    inner_call call = {
+        .update = {rows, optimizer, time, first, n, tokens, NULL, NULL, splits_rows(count)},
+        .updates = updates,
+        .objective = objective,
+        .factor = factor,
+        .old_log_prob = old_log_prob,
+        .advantage = advantage,
+        .pushes = pushes};
+    for_states(count, rows->padded * (size_t)updates, call.update.split, inner_task, &call);
 }
