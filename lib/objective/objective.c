@@ -21,7 +21,7 @@ static const struct {
     {"product", SG_LEVEL_PRODUCT},
 };
 
-static const char *level_name(sg_level level)
+const char *sg_level_name(sg_level level)
 {
     return levels[level].name;
 }
@@ -319,7 +319,7 @@ int sg_objective_parameters(const sg_objective *objective, char *buffer, size_t 
     }
     if (objective->level != method->level)
         sg_text_printf(&text, "%slevel=%s", text.length > 0 ? "," : "",
-                       level_name(objective->level));
+                       sg_level_name(objective->level));
     int length = snprintf(buffer, size, "%s", text.data == NULL ? "" : text.data);
     sg_text_free(&text);
     return length;
@@ -342,7 +342,7 @@ int sg_objective_label(const sg_objective *objective, char *buffer, size_t size)
         separator = '/';
     }
     if (objective->level != objective->method->level)
-        sg_text_printf(&text, " (%s)", level_name(objective->level));
+        sg_text_printf(&text, " (%s)", sg_level_name(objective->level));
     int length = snprintf(buffer, size, "%s", text.data == NULL ? "" : text.data);
     sg_text_free(&text);
     return length;

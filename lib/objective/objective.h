@@ -17,6 +17,9 @@ typedef enum sg_level {
     SG_LEVEL_PRODUCT,        /* x = W = exp(sum_t d_t), a detached weight of each token */
 } sg_level;
 
+/* The level as level= spells it, "sequence-token". */
+const char *sg_level_name(sg_level level);
+
 /* A resolved objective: plain data, copied freely, sent to devices as it is. */
 typedef struct sg_objective {
     sg_gate_kind gate;
