@@ -1,8 +1,87 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <fcntl.h>
+#include <gsl/gsl_errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
-int main(void)
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/say.h"
+
+/* A stream that the caller has closed must not become the next file that is opened. Opened the
+ * wrong way round, so that using it fails as it should. */
+static void hold_standard_streams(void)
 {
-    puts("softgate");
-    return 0;
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            _exit(CLI_EXIT_IO);
+}
+
+static int check_backend(const cli_call *call)
+{
+    if (!(call->command->groups & CLI_COMPUTE) || strcmp(call->common.backend, "cuda") != 0)
+        return 0;
+    return cli_fail(SG_EUNSUPPORTED, "this build of softgate has no CUDA backend; leave out "
+                                     "--backend cuda to compute on the CPU");
+}
+
+static void set_threads(const cli_call *call)
+{
+#ifdef _OPENMP
+    if (call->common.threads != CLI_ABSENT)
+        omp_set_num_threads((int)call->common.threads);
+#else
+    (void)call;
+#endif
+}
+
+static int run_command(const cli_command *command, int count, char **arguments)
+{
+    cli_call call;
+    int code = cli_parse(&call, command, count, arguments);
+    if (!code && call.common.help) {
+        cli_help_command(command);
+    } else if (!code) {
+        cli_say_setup(call.common.quiet, call.common.verbose, call.common.no_color);
+        set_threads(&call);
+        code = check_backend(&call);
+        if (!code)
+            code = command->run(&call);
+    }
+    cli_call_free(&call);
+    return code;
+}
+
+static int dispatch(int count, char **arguments)
+{
+    if (count < 2 || strcmp(arguments[1], "-h") == 0 || strcmp(arguments[1], "--help") == 0) {
+        cli_help_overview();
+        return CLI_EXIT_DONE;
+    }
+    const char *name = arguments[1];
+    if (strcmp(name, "-V") == 0 || strcmp(name, "--version") == 0)
+        name = "version";
+    const cli_command *command = cli_command_find(name);
+    if (command)
+        return run_command(command, count - 2, arguments + 2);
+    if (name[0] == '-')
+        return cli_fail(SG_EARGUMENT,
+                        "the command comes first, then its options: softgate COMMAND %.60s", name);
+    return cli_fail_unknown_command(name);
+}
+
+int main(int count, char **arguments)
+{
+    hold_standard_streams();
+    signal(SIGPIPE, SIG_DFL); /* a reader that has had enough ends the tool quietly */
+    cli_interrupt_setup();
+    cli_say_setup(false, false, false);
+    gsl_set_error_handler_off();
+    return cli_finish_output(dispatch(count, arguments));
 }

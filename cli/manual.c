@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The manual page (scdoc source) and the completion for bash, made from the same tables as the
+ * help. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "objective/objective.h"
+
+/* scdoc reads _ and * as markup and a backslash as an escape. */
+static void put_escaped(const char *text)
+{
+    for (; *text; text++) {
+        if (strchr("\\_*<>#`", *text))
+            putchar('\\');
+        putchar(*text);
+    }
+}
+
+static void put_option(const cli_option *option)
+{
+    fputs("*", stdout);
+    if (option->letter)
+        printf("-%c*, *", option->letter);
+    put_escaped("--");
+    put_escaped(option->name);
+    fputs("*", stdout);
+    if (option->value) {
+        fputs(" _", stdout);
+        put_escaped(option->label ? option->label : option->value);
+        fputs("_", stdout);
+    }
+    fputs("\n\t", stdout);
+    put_escaped(option->help);
+    if (option->label) {
+        fputs(": ", stdout);
+        put_escaped(option->value);
+    }
+    fputs(option->kind == CLI_LIST ? "; may be repeated\n\n" : "\n\n", stdout);
+}
+
+static void put_command(const cli_command *command)
+{
+    printf("## softgate %s ", command->name);
+    put_escaped(command->operands);
+    fputs(" [OPTIONS]\n\n", stdout);
+    put_escaped(command->description);
+    fputs("\n\n", stdout);
+    for (const cli_option *option = command->options; option && option->name; option++)
+        put_option(option);
+    for (const cli_example *example = command->examples; example && example->command; example++) {
+        put_escaped(example->purpose);
+        printf(":\n\n```\n%s\n```\n\n", example->command);
+    }
+}
+
+void cli_help_manual(void)
+{
+    fputs("softgate(1)\n\n# NAME\n\n"
+          "softgate - analyse, simulate and draw the policy objectives of LLM RL\n\n"
+          "# SYNOPSIS\n\n*softgate* _COMMAND_ [OPTIONS]\n\n# COMMANDS\n\n",
+          stdout);
+    for (const cli_command *const *command = cli_commands; *command; command++)
+        put_command(*command);
+    fputs("# COMMON OPTIONS\n\n", stdout);
+    for (const cli_option *option = cli_common_options; option->name; option++)
+        put_option(option);
+    fputs("# EXIT STATUS\n\n"
+          "*0*\n\tdone\n\n*1*\n\ta negative answer\n\n*2*\n\twrong usage or input\n\n"
+          "*3*\n\ta file, a device or another program failed\n\n*130*\n\tinterrupted\n\n"
+          "# ENVIRONMENT\n\n"
+          "*SOFTGATE\\_SEED*, *SOFTGATE\\_THREADS*, *SOFTGATE\\_BACKEND*, "
+          "*SOFTGATE\\_NO\\_PROGRESS*\n"
+          "\tvalues of the options of the same names; the command line wins\n\n"
+          "*NO\\_COLOR*\n\tno colour when it is set and not empty\n\n"
+          "# SEE ALSO\n\n*gnuplot*(1)\n",
+          stdout);
+}
+
+/* After an option: its choices, or the objectives, or files. */
+static void put_option_values(const cli_command *command)
+{
+    const cli_option *option;
+    puts("    case \"$previous\" in");
+    for (size_t state = 0; (option = cli_option_next(command, &state));) {
+        if (option->kind == CLI_FLAG)
+            continue;
+        printf("    --%s", option->name);
+        if (option->letter)
+            printf(" | -%c", option->letter);
+        fputs(") ", stdout);
+        if (option->kind == CLI_CHOICE) {
+            fputs("words='", stdout);
+            for (const char *c = option->value; *c; c++)
+                putchar(*c == '|' ? ' ' : *c);
+            fputs("'", stdout);
+        } else if (strcmp(option->name, "objective") == 0) {
+            fputs("words=\"$objectives\"", stdout);
+        } else {
+            fputs("words=; files=1", stdout);
+        }
+        puts(" ;;");
+    }
+    fputs("    *) words='", stdout);
+    for (size_t state = 0; (option = cli_option_next(command, &state));)
+        printf("--%s ", option->name);
+    fputs("'", stdout);
+    if (*command->operands)
+        fputs("; [ \"${current:0:1}\" = - ] || files=1", stdout);
+    puts(" ;;\n    esac");
+}
+
+void cli_help_completion(void)
+{
+    puts("# bash completion for softgate; made by 'softgate help --completion'\n"
+         "_softgate() {\n"
+         "  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
+         "  local words= files=");
+    fputs("  local objectives='", stdout);
+    for (size_t i = 0; i < sg_method_count(); i++)
+        printf("%s ", sg_method_at(i)->name);
+    puts("'\n  [ \"$COMP_CWORD\" -gt 1 ] && case ${COMP_WORDS[1]} in");
+    for (const cli_command *const *command = cli_commands; *command; command++) {
+        printf("  %s)\n", (*command)->name);
+        put_option_values(*command);
+        puts("    ;;");
+    }
+    fputs("  esac\n  [ \"$COMP_CWORD\" -gt 1 ] || words='", stdout);
+    for (const cli_command *const *command = cli_commands; *command; command++)
+        printf("%s ", (*command)->name);
+    puts("'\n"
+         "  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\";"
+         " [ -z \"$files\" ] || compgen -f -- \"$current\")\n"
+         "}\n"
+         "complete -o filenames -F _softgate softgate");
+}
