@@ -5,6 +5,7 @@
 #   WERROR=1         warnings are errors         BUILD=dir                    where the build goes
 SHELL := /bin/sh
 .DEFAULT_GOAL := all
+dry_run := $(findstring n,$(firstword -$(MAKEFLAGS)))
 MAKEFLAGS += --no-builtin-rules
 quiet := $(if $(V),,@)
 say := $(if $(V),@:,@printf '  %-5s %s\n')
@@ -29,7 +30,7 @@ $(error softgate needs $(missing): run 'make setup' first, which installs what i
 endif
 # `make setup figures` on a new machine: the flags below come from what setup installs. Make reads
 # itself again after it had to make a file that it includes, so install as part of such a file.
-ifeq ($(findstring n,$(firstword -$(MAKEFLAGS))),)
+ifeq ($(dry_run),)
 include $(BUILD)/setup.mk
 $(BUILD)/setup.mk: FORCE
 	@$(setup)
