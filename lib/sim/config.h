@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_CONFIG_H
+#define SG_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/backend.h"
+#include "core/status.h"
+#include "core/text.h"
+#include "objective/objective.h"
+#include "policy/prior.h"
+
+/* One experiment: what a YAML file says, with every default filled in. Plain data, copied freely.
+ *
+ * The file has the sections below, each with `key: value` lines; every key is optional. Numbers are
+ * read strictly (a whole token, finite, in range; 1e3 is a thousand, 010 is ten). The same schema
+ * reads the file, the overrides of the command line and its own printed form. `softgate simulate
+ * FILE --print-config` prints every key with its meaning. */
+
+typedef enum sg_policy_kind { SG_POLICY_TABULAR } sg_policy_kind;
+typedef enum sg_reward_kind {
+    SG_REWARD_ALL,     /* 1 when every token is right, else 0 */
+    SG_REWARD_FRACTION /* share of right tokens */
+} sg_reward_kind;
+
+enum { SG_CONFIG_ARMS = 64, SG_CONFIG_SOURCE = 256 };
+
+typedef struct sg_config {
+    struct {
+        int64_t kind; /* sg_policy_kind; choices are stored as int64_t like every integer */
+        int64_t vocabulary, head;
+        int64_t head_shape; /* sg_head_shape */
+        double head_ratio, head_exponent;
+        double tail_mass;
+        int64_t tail; /* sg_tail_shape */
+        double tail_exponent;
+        int64_t precision; /* sg_precision */
+    } policy;
+    struct {
+        int64_t prompts;
+        int64_t length;       /* tokens of a response */
+        int64_t correct_size; /* tokens that are right at a position */
+        double correct_mass;  /* their probability at the start, about (see task.h) */
+        double
+            difficulty_spread; /* factor between the easiest prompt's correct_mass and the mean's */
+        int64_t reward;        /* sg_reward_kind */
+        double false_positive, false_negative; /* error rates of the verifier */
+    } task;
+    struct {
+        int64_t group; /* responses to a prompt */
+    } rollout;
+    struct {
+        sg_objective objectives[SG_CONFIG_ARMS]; /* each is one arm */
+        size_t objective_count;
+        int64_t advantage; /* sg_advantage_kind */
+        int64_t aggregate; /* sg_aggregate_mode, or -1: natural, the objective's own */
+        int64_t minibatches, epochs;
+    } update;
+    struct {
+        int64_t kind; /* sg_optimizer_kind */
+        double lr, beta1, beta2, eps;
+    } optimizer;
+    struct {
+        int64_t seed, seeds; /* first seed and how many */
+        int64_t steps;       /* gradient steps of a run */
+        int64_t observe_every;
+        int64_t threads; /* 0: one per core */
+    } run;
+    char source[SG_CONFIG_SOURCE]; /* name of the file, for messages; "" when there is none */
+} sg_config;
+
+/* Every key at its default. */
+void sg_config_init(sg_config *config);
+
+/* sg_config_init, then what the file says. SG_EIO when it cannot be read, otherwise SG_EARGUMENT
+ * with file, line, what is wrong and what to do: syntax, an unknown or repeated key, a wrong type,
+ * a value out of range. An empty file is refused. Keys are checked one by one here, together by
+ * sg_config_check. */
+sg_status sg_config_read(sg_config *config, const char *path, sg_error *error);
+
+/* The same for text in memory; `name` stands for the file in messages. */
+sg_status sg_config_parse(sg_config *config, const char *name, const char *text, size_t length,
+                          sg_error *error);
+
+/* One override "section.key=value", e.g. "run.seeds=4" or
+ * "update.objectives=[sapo:tau_pos=1,tau_neg=1.05,grpo]". */
+sg_status sg_config_set(sg_config *config, const char *assignment, sg_error *error);
+
+/* Do the values fit each other, and does the policy fit into this machine's memory? (The sentence
+ * then says how many GiB are needed and there.) Called by sg_simulate. */
+sg_status sg_config_check(const sg_config *config, sg_error *error);
+
+/* The whole configuration as YAML with a comment on every key; reads back to an equal one. */
+void sg_config_print(const sg_config *config, sg_text *yaml);
+
+/* Visit every key with its value as text, in the order of the file ("policy.vocabulary", "151936").
+ */
+void sg_config_visit(const sg_config *config,
+                     void (*visit)(void *context, const char *key, const char *value),
+                     void *context);
+
+sg_prior sg_config_prior(const sg_config *config);
+sg_rows_config sg_config_rows(const sg_config *config);
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_SIMULATE_H
+#define SG_SIMULATE_H
+
+#include <signal.h>
+
+#include "core/status.h"
+#include "core/table.h"
+#include "sim/config.h"
+
+/* Train a tabular softmax policy under every objective of the configuration and every seed.
+ *
+ * One rollout: for each prompt draw a group of responses, score them, centre the rewards to
+ * advantages; then `epochs` passes over them in `minibatches` parts, one gradient step each. The
+ * policy moves between the parts, so the ratio pi_new/pi_old leaves 1 from the second part on: that
+ * is where the objectives differ.
+ *
+ * All arms of a seed use the same random numbers. The table depends on configuration and seed
+ * alone, not on the number of threads or the instruction set. */
+
+/* The columns of the table: name, type, unit, meaning. One row per observed gradient step and run,
+ * runs ordered by objective, then seed. The columns of a policy describe the one that enters the
+ * step; those of a change, what the step did to it. Means over states are unweighted: a response
+ * visits every state of its prompt. */
+#define SG_SIMULATE_COLUMNS(TEXT, INTEGER, REAL)                                                   \
+    TEXT(objective, "", "name of the objective")                                                   \
+    TEXT(params, "", "its parameters, key=value")                                                  \
+    INTEGER(seed, "", "seed of the run")                                                           \
+    INTEGER(rollout, "", "number of the rollout, from 1")                                          \
+    INTEGER(step, "", "number of the gradient step, from 1")                                       \
+    REAL(reward, "", "mean reward of the current rollout, as the verifier gave it")                \
+    REAL(J, "", "exact expected share of right responses under the clean verifier")                \
+    REAL(entropy, "nat", "entropy of the policy, mean over states")                                \
+    REAL(head_entropy, "nat", "entropy of the renormalised head, mean over states")                \
+    REAL(tail_mass, "", "probability of the tail tokens, mean over states")                        \
+    REAL(tail_mass_max, "", "probability of the tail tokens, largest over states")                 \
+    REAL(tail_entropy_share, "",                                                                   \
+         "part of the entropy that the tail contributes, mean over states")                        \
+    REAL(collision, "", "sum of squared probabilities, mean over states")                          \
+    REAL(max_prob, "", "probability of the likeliest token, mean over states")                     \
+    REAL(logit_range, "nat", "largest minus smallest logit, largest over states")                  \
+    REAL(underflowed, "", "tokens whose probability has become 0, sum over states")                \
+    REAL(ratio_min, "", "smallest ratio pi_new/pi_old over the tokens of the minibatch")           \
+    REAL(ratio_mean, "", "mean ratio")                                                             \
+    REAL(ratio_max, "", "largest ratio")                                                           \
+    REAL(ratio_max_pos, "", "largest ratio of tokens with a positive advantage")                   \
+    REAL(ratio_max_neg, "", "largest ratio of tokens with a negative advantage")                   \
+    REAL(ratio_q01, "", "1 % quantile of the ratio")                                               \
+    REAL(ratio_q50, "", "median ratio")                                                            \
+    REAL(ratio_q99, "", "99 % quantile of the ratio")                                              \
+    REAL(ess, "", "effective sample size of the ratios as a fraction: 1 / mean((r / mean r)^2)")   \
+    REAL(kl_rollout, "nat",                                                                        \
+         "KL(rollout policy || entering policy) by the k3 estimator on the minibatch")             \
+    REAL(effective_update_ratio, "", "mean gate weight w over the tokens of the minibatch")        \
+    REAL(eur_pos, "", "mean gate weight over tokens with a positive advantage")                    \
+    REAL(eur_neg, "", "mean gate weight over tokens with a negative advantage")                    \
+    REAL(clipped_fraction, "", "share of tokens with an advantage that get no gradient")           \
+    REAL(gate_mass_pos, "", "sum of a c |A| over tokens with a positive advantage")                \
+    REAL(gate_mass_neg, "", "sum of a c |A| over tokens with a negative advantage")                \
+    REAL(diffuse_push, "",                                                                         \
+         "B = sum of a c A at a state, mean over states; unsampled logits feel -B pi")             \
+    REAL(diffuse_share, "", "B / sum of |a c A| at a state, mean over states")                     \
+    REAL(upward_push, "", "total upward gradient on unsampled tokens, mean over states")           \
+    REAL(max_unsampled_push, "nat", "largest rise of an unsampled logit, largest over states")     \
+    REAL(grad_norm, "", "2-norm of the gradient over all logits")                                  \
+    REAL(delta_norm, "nat", "2-norm of the change of all logits")                                  \
+    REAL(kl_old_new, "nat", "exact KL(policy before || after the step), mean over states")         \
+    REAL(kl_new_old, "nat", "exact KL(policy after || before the step), mean over states")         \
+    REAL(zero_std_groups, "", "share of groups of the current rollout whose rewards are all equal")
+
+typedef struct sg_column_info {
+    const char *name, *unit, *meaning;
+    sg_column_type type;
+} sg_column_info;
+
+/* The list above as data; NULL past the end. */
+const sg_column_info *sg_simulate_column(size_t index);
+
+typedef struct sg_simulate_callbacks {
+    /* Share of the work that is done, in [0, 1], never falling. Called from any thread, one at a
+     * time. May be NULL. */
+    void (*progress)(void *context, double fraction);
+    void *context;
+    /* Set it to stop (a signal handler may). Runs that had finished are kept. May be NULL. */
+    const volatile sig_atomic_t *cancel;
+} sg_simulate_callbacks;
+
+/* callbacks may be NULL. On SG_OK and on SG_EINTERRUPTED *table is a new table (then with the
+ * finished runs only); otherwise NULL. A run whose numbers stop being finite ends with the row in
+ * which that is seen; the table's metadata `ended_early` counts such runs. The metadata also holds
+ * every key of the configuration and the prior's summary. */
+sg_status sg_simulate(const sg_config *config, const sg_simulate_callbacks *callbacks,
+                      sg_table **table, sg_error *error);
+
+#endif
