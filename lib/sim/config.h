@@ -8,6 +8,7 @@
 #include "backend/backend.h"
 #include "core/status.h"
 #include "core/text.h"
+#include "objective/advantage.h"
 #include "objective/objective.h"
 #include "policy/prior.h"
 
@@ -54,6 +55,7 @@ typedef struct sg_config {
         sg_objective objectives[SG_CONFIG_ARMS]; /* each is one arm */
         size_t objective_count;
         int64_t advantage; /* sg_advantage_kind */
+        double advantage_eps, value_shift;
         int64_t aggregate; /* sg_aggregate_mode, or -1: natural, the objective's own */
         int64_t minibatches, epochs;
     } update;

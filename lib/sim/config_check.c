@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdio.h>
+
+#include "sim/config.h"
+
+sg_status sg_config_check(const sg_config *config, sg_error *error)
+{
+    char place[SG_CONFIG_SOURCE + 4];
+    snprintf(place, sizeof place, "%s%s", config->source, *config->source != '\0' ? ": " : "");
+    sg_error why;
+    sg_prior prior = sg_config_prior(config);
+    if (sg_prior_check(&prior, &why) != SG_OK)
+        return sg_fail(error, SG_EARGUMENT, "%spolicy: %s", place, why.message);
+    if (config->task.correct_size > config->policy.head)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.correct_size is %lld but the head has only %lld tokens; raise "
+                       "policy.head or lower it",
+                       place, (long long)config->task.correct_size, (long long)config->policy.head);
+    if (config->task.correct_mass * config->task.difficulty_spread >= 1)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.correct_mass %g times task.difficulty_spread %g is not below 1; "
+                       "lower one of them",
+                       place, config->task.correct_mass, config->task.difficulty_spread);
+    if (config->task.prompts * config->task.length > 2147483647)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.prompts %lld times task.length %lld is more than 2^31 states", place,
+                       (long long)config->task.prompts, (long long)config->task.length);
+    if (config->rollout.group % config->update.minibatches != 0)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%supdate.minibatches %lld does not divide rollout.group %lld; every "
+                       "minibatch takes the same number of responses of each group",
+                       place, (long long)config->update.minibatches,
+                       (long long)config->rollout.group);
+    if (config->update.advantage == SG_ADVANTAGE_REMAX)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%supdate.advantage remax needs the reward of a greedy response, which the "
+                       "simulator does not draw; use rloo or grpo",
+                       place);
+    if (config->update.advantage == SG_ADVANTAGE_GRPO_PASSK && config->rollout.group < 2)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%supdate.advantage grpo-passk compares two responses; set rollout.group to "
+                       "2 or more",
+                       place);
+    return SG_OK;
+}
