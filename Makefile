@@ -111,9 +111,10 @@ $(BUILD)/softgate: $(cli_objects) $(plot_objects) $(BUILD)/libsoftgate.a
 	$(quiet)$(CC) $(all_cflags) $(LDFLAGS) -o $@ $^ $(libs)
 
 # One test program: tests/check_NAME.c defines NAME_suite(), tests/suites.inc lists them.
-$(BUILD)/tests/suites.inc: $(check_sources)
+$(BUILD)/tests/suites.inc: FORCE
 	@mkdir -p $(@D)
-	@printf 'SUITE(%s)\n' $(patsubst tests/check_%.c,%,$(check_sources)) > $@
+	@printf 'SUITE(%s)\n' $(patsubst tests/check_%.c,%,$(check_sources)) > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(BUILD)/tests/runner.o: $(BUILD)/tests/suites.inc
 $(BUILD)/tests/%.o: CPPFLAGS += $(check_cflags) -Itests -I$(BUILD)/tests
