@@ -250,6 +250,16 @@ int64_t *sg_table_integer(sg_table *table, size_t column)
     return column_of(table, column, SG_COLUMN_INTEGER)->integer;
 }
 
+const double *sg_table_const_real(const sg_table *table, size_t column)
+{
+    return column_of(table, column, SG_COLUMN_REAL)->real;
+}
+
+const int64_t *sg_table_const_integer(const sg_table *table, size_t column)
+{
+    return column_of(table, column, SG_COLUMN_INTEGER)->integer;
+}
+
 sg_status sg_table_set_meta(sg_table *table, const char *key, const char *value, sg_error *error)
 {
     if (key[0] == '\0')

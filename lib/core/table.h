@@ -55,6 +55,8 @@ double sg_table_get_number(const sg_table *table, size_t column, size_t row);
 /* Whole columns as arrays of sg_table_rows() cells, valid until rows or columns are added. */
 double *sg_table_real(sg_table *table, size_t column);
 int64_t *sg_table_integer(sg_table *table, size_t column);
+const double *sg_table_const_real(const sg_table *table, size_t column);
+const int64_t *sg_table_const_integer(const sg_table *table, size_t column);
 
 /* Metadata. Setting a key again replaces its value in place. `sg_table_meta` returns NULL when the
  * key is absent; the pair at `index` is read with sg_table_meta_at (false past the end). */
