@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "io/table_io.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "io/atomic_file.h"
@@ -22,14 +23,23 @@ static sg_status write_to(const sg_table *table, sg_format format, FILE *stream,
                           sg_error *error)
 {
     sg_sink sink = {.stream = stream, .name = name};
+    sg_status status = SG_OK, finished;
     switch (format) {
     case SG_FORMAT_CSV:
         sg_csv_write(table, &sink);
         break;
-    default:
-        return sg_fail(error, SG_EUNSUPPORTED, "only csv can be written for now");
+    case SG_FORMAT_JSON:
+        sg_json_write(table, &sink);
+        break;
+    case SG_FORMAT_TABLE:
+        sg_terminal_write(table, &sink);
+        break;
+    case SG_FORMAT_NPZ:
+        status = sg_npz_write(table, &sink, error);
+        break;
     }
-    return sg_sink_finish(&sink, error);
+    finished = sg_sink_finish(&sink, status == SG_OK ? error : NULL);
+    return status == SG_OK ? finished : status;
 }
 
 sg_status sg_table_write_stream(const sg_table *table, sg_format format, FILE *stream,
@@ -43,6 +53,8 @@ sg_status sg_table_write_stream(const sg_table *table, sg_format format, FILE *s
 
 sg_status sg_table_write(const sg_table *table, sg_format format, const char *path, sg_error *error)
 {
+    if (strcmp(path, "-") == 0)
+        return sg_fail(error, SG_EARGUMENT, "\"-\" is no name for a file; choose another");
     sg_atomic_file file;
     sg_status status = sg_atomic_open(&file, path, error);
     if (status != SG_OK)
@@ -53,4 +65,51 @@ sg_status sg_table_write(const sg_table *table, sg_format format, const char *pa
         return status;
     }
     return sg_atomic_commit(&file, error);
+}
+
+static sg_status read_content(sg_text *content, const char *path, sg_error *error)
+{
+    bool standard_input = strcmp(path, "-") == 0;
+    FILE *stream = standard_input ? stdin : fopen(path, "rb");
+    if (stream == NULL)
+        return sg_io_fail(error, "read", path, errno);
+    char block[1 << 16];
+    size_t count;
+    errno = 0;
+    sg_text_append(content, "");
+    while ((count = fread(block, 1, sizeof block, stream)) > 0 && !content->failed)
+        sg_text_append_bytes(content, block, count);
+    int reason = ferror(stream) ? (errno != 0 ? errno : EIO) : 0;
+    if (!standard_input)
+        fclose(stream);
+    if (reason != 0)
+        return sg_io_fail(error, "read", path, reason);
+    if (content->failed)
+        return sg_fail(error, SG_ENOMEM, "not enough memory to read %.200s", path);
+    return SG_OK;
+}
+
+sg_status sg_table_read(sg_table **table, const char *path, sg_error *error)
+{
+    sg_text content = {0};
+    sg_table *result = NULL;
+    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
+    sg_status status = read_content(&content, path, error);
+    if (status == SG_OK) {
+        result = sg_table_alloc();
+        if (result == NULL)
+            status = sg_fail(error, SG_ENOMEM, "not enough memory to read %.200s", name);
+        else if (content.length >= 4 &&
+                 (memcmp(content.data, "PK\3\4", 4) == 0 || memcmp(content.data, "PK\5\6", 4) == 0))
+            status = sg_npz_read(result, name, &content, error);
+        else
+            status = sg_csv_read(result, name, &content, error);
+    }
+    sg_text_free(&content);
+    if (status != SG_OK) {
+        sg_table_free(result);
+        return status;
+    }
+    *table = result;
+    return SG_OK;
 }
