@@ -38,7 +38,7 @@ $(BUILD)/setup.mk: FORCE
 endif
 endif
 
-packages := gsl json-c libcyaml libzip zlib
+packages := gsl json-c libcyaml yaml-0.1 libzip zlib
 package_cflags := $(shell pkg-config --cflags $(packages) 2>/dev/null)
 package_libs := $(shell pkg-config --libs $(packages) 2>/dev/null)
 check_cflags := $(shell pkg-config --cflags check 2>/dev/null)

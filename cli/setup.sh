@@ -24,7 +24,7 @@ missing() {
     has_program "${CC%% *}" || echo compiler
     has_header stdio.h || echo libc
     has_program pkg-config || echo pkg-config
-    for library in gsl json-c libcyaml libzip zlib check; do
+    for library in gsl json-c libcyaml yaml-0.1 libzip zlib check; do
         pkg-config --exists "$library" 2>/dev/null || echo "$library"
     done
     has_header Random123/philox.h || echo random123
@@ -40,6 +40,7 @@ table='
     gsl         libgsl-dev           gsl-devel              gsl         gsl
     json-c      libjson-c-dev        json-c-devel           json-c      json-c
     libcyaml    libcyaml-dev         libcyaml-devel         libcyaml    libcyaml
+    yaml-0.1    libyaml-dev          libyaml-devel          libyaml     libyaml
     libzip      libzip-dev           libzip-devel           libzip      libzip
     zlib        zlib1g-dev           zlib-devel             zlib        zlib
     check       check                check-devel            check       check
