@@ -189,8 +189,7 @@ clean: ## remove what make made
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-.PHONY: all check setup figures bench install asan ubsan tsan valgrind tidy cuda-objects clean help
-FORCE:
+.PHONY: all check setup figures bench install asan ubsan tsan valgrind tidy cuda-objects clean help FORCE
 .SECONDARY:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
