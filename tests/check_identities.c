@@ -54,18 +54,18 @@ static double log_prob(const sg_rows *rows, int32_t token)
 
 static double collision(size_t vocabulary, const double *pi)
 {
-    double sum = 0;
+    long double sum = 0;
     for (size_t v = 0; v < vocabulary; v++)
         sum += pi[v] * pi[v];
-    return sum;
+    return (double)sum;
 }
 
 static double entropy(size_t vocabulary, const double *pi)
 {
-    double sum = 0;
+    long double sum = 0;
     for (size_t v = 0; v < vocabulary; v++)
         sum -= pi[v] * log(pi[v]);
-    return sum;
+    return (double)sum;
 }
 
 /* The tail without y, as a list of tokens. */
@@ -81,20 +81,21 @@ static size_t tail_without(size_t vocabulary, int32_t y, int32_t *tokens)
 static double tail_change_by_algebra(size_t n, const int32_t *tail, const double *pi, double pi_y,
                                      double C, double c)
 {
-    double mass = 0, square = 0;
+    long double mass = 0, square = 0;
     for (size_t i = 0; i < n; i++) {
         mass += pi[tail[i]];
         square += pi[tail[i]] * pi[tail[i]];
     }
-    return -c * (square + mass * (pi_y - C));
+    return (double)(-c * (square + mass * (pi_y - C)));
 }
 
 static double entropy_change_by_algebra(size_t vocabulary, const double *pi, int32_t y, double c)
 {
-    double H = entropy(vocabulary, pi), mean = 0;
+    double H = entropy(vocabulary, pi);
+    long double mean = 0;
     for (size_t v = 0; v < vocabulary; v++)
         mean += pi[v] * pi[v] * (log(pi[v]) + H);
-    return -c * (pi[y] * (log(pi[y]) + H) - mean);
+    return (double)(-c * (pi[y] * (log(pi[y]) + H) - mean));
 }
 
 /* I1, I6, I8: dz = sum c_i e_{y_i} - B pi. */
