@@ -9,7 +9,7 @@
 
 #include "core/rng.h"
 
-enum { DRAWS = 1000000 };
+enum { DRAWS = 500000 };
 
 static void assert_chi_square(const uint32_t *counts, const double *expected, size_t cells)
 {
