@@ -288,12 +288,18 @@ SG_HD static inline SG_NAME(sg_gate_value)
     return SG_NAME(sg_gate_plain)(surrogate, live ? 1 : 0, at.ratio);
 }
 
+/* The branch of a gate that an advantage takes: 0 belongs to the negative one but for topr and vespo. */
+SG_HD static inline bool SG_NAME(sg_gate_positive)(sg_gate_kind kind, SG_REAL advantage)
+{
+    return kind == SG_GATE_TOPR || kind == SG_GATE_VESPO ? advantage >= 0 : advantage > 0;
+}
+
 /* Any gate at a point, for an advantage of any size (only its sign counts). */
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_at)(sg_gate_kind kind, const sg_gate_parameters *p, SG_NAME(sg_gate_point) at,
                         SG_REAL advantage)
 {
-    bool positive = kind == SG_GATE_TOPR || kind == SG_GATE_VESPO ? advantage >= 0 : advantage > 0;
+    bool positive = SG_NAME(sg_gate_positive)(kind, advantage);
     SG_NAME(sg_gate_value) nothing;
     nothing.surrogate = nothing.weight = nothing.coefficient = nothing.printed = (SG_REAL)NAN;
     if (at.log_ratio != at.log_ratio || advantage != advantage)

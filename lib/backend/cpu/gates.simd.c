@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Bulk gates, compiled once per instruction set. The gate maths is included a third time with maths
+ * functions that compilers turn into vector code; a loop per gate is all that is written here. */
+#include "backend/cpu/gates.h"
+#include "core/vec_math.h"
+
+#define SG_REAL float
+#define SG_NAME(name) name##_bulk
+#define SG_MATH(function) sg_bulk_##function
+#include "backend/cpu/gates_math.h"
+#include "objective/gate_math.h"
+
+#define SG_PASTE(a, b) a##b
+#define SG_EXPAND(a, b) SG_PASTE(a, b)
+#define INLINE static inline __attribute__((always_inline))
+
+/* Gates that read the logarithm of the ratio. */
+INLINE bool needs_log(sg_gate_kind kind)
+{
+    return kind == SG_GATE_REINFORCE || kind == SG_GATE_GIPO || kind == SG_GATE_CISPO ||
+           kind == SG_GATE_CE_GPPO || kind == SG_GATE_ASPO || kind == SG_GATE_TOPR ||
+           kind == SG_GATE_VESPO || kind == SG_GATE_GMPO;
+}
+
+/* One gate of gate_math.h. */
+typedef sg_gate_value_bulk gate_function(const sg_gate_parameters *p, sg_gate_point_bulk at,
+                                         bool positive);
+
+INLINE sg_gate_value_bulk evaluate(sg_gate_kind kind, gate_function *gate,
+                                   const sg_gate_parameters *p, float ratio, float advantage)
+{
+    sg_gate_point_bulk at = {needs_log(kind) ? sg_logf(ratio) : 0, ratio, ratio - 1, 0};
+    sg_gate_value_bulk v = gate(p, at, sg_gate_positive_bulk(kind, advantage));
+    /* Comparisons with NaN take some branch: sg_gate_at asks first, here a selection at the end
+     * does. */
+    v.surrogate = ratio == ratio ? v.surrogate : ratio;
+    v.weight = ratio == ratio ? v.weight : ratio;
+    v.coefficient = ratio == ratio ? v.coefficient : ratio;
+    return v;
+}
+
+/* `kind` and `gate` are constants wherever this is called, so that each loop holds one gate,
+ * inlined. */
+INLINE void apply(sg_gate_kind kind, gate_function *gate, const sg_gate_parameters *parameter,
+                  size_t n, const float *restrict ratio, const float *restrict advantage,
+                  float *restrict value, float *restrict slope)
+{
+    const sg_gate_parameters p = *parameter;
+    if (value && slope) {
+        for (size_t i = 0; i < n; i++) {
+            sg_gate_value_bulk v = evaluate(kind, gate, &p, ratio[i], advantage[i]);
+            value[i] = v.surrogate * advantage[i];
+            slope[i] = v.coefficient * advantage[i];
+        }
+    } else if (value) {
+        for (size_t i = 0; i < n; i++)
+            value[i] = evaluate(kind, gate, &p, ratio[i], advantage[i]).surrogate * advantage[i];
+    } else if (slope) {
+        for (size_t i = 0; i < n; i++)
+            slope[i] = evaluate(kind, gate, &p, ratio[i], advantage[i]).coefficient * advantage[i];
+    }
+}
+
+static void gates_apply(sg_gate_kind kind, const sg_gate_parameters *parameter, size_t n,
+                        const float *ratio, const float *advantage, float *value, float *slope)
+{
+    switch (kind) {
+#define SG_CASE(id, suffix)                                                                        \
+    case id:                                                                                       \
+        apply(id, sg_gate_##suffix##_bulk, parameter, n, ratio, advantage, value, slope);          \
+        break;
+        SG_GATE_LIST(SG_CASE)
+#undef SG_CASE
+    }
+}
+
+/* Sum in 16 double lanes, in a fixed order. */
+static double gates_total(size_t n, const float *x)
+{
+    double lane[16] = {0};
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t k = 0; k < 16; k++)
+            lane[k] += (double)x[i + k];
+    for (size_t k = 0; i < n; i++, k++)
+        lane[k] += (double)x[i];
+    for (size_t half = 8; half; half /= 2)
+        for (size_t k = 0; k < half; k++)
+            lane[k] += lane[k + half];
+    return lane[0];
+}
+
+/* Weights and what is counted of each token, as flat arrays: bin in the low bits, then the flags.
+ */
+enum { CLIPPED = 32, POSITIVE = 64, NEGATIVE = 128 };
+
+INLINE void weigh(sg_gate_kind kind, gate_function *gate, const sg_gate_parameters *parameter,
+                  size_t n, const float *restrict ratio, const float *restrict advantage,
+                  float *restrict weight, int32_t *restrict code)
+{
+    const sg_gate_parameters p = *parameter;
+    for (size_t i = 0; i < n; i++) {
+        float a = advantage[i];
+        sg_gate_value_bulk v = evaluate(kind, gate, &p, ratio[i], a);
+        float w = v.weight;
+        int32_t inside = (w >= 0) & (w <= 1);
+        float scaled = inside ? w * SG_GATE_BINS : 0.0f;
+        int32_t bin = (int32_t)scaled;
+        bin = bin < SG_GATE_BINS ? bin : SG_GATE_BINS - 1;
+        bin = inside ? bin : SG_GATE_BINS;
+        weight[i] = w;
+        code[i] = bin | (v.coefficient == 0 ? CLIPPED : 0) | (a > 0 ? POSITIVE : 0) |
+                  (a < 0 ? NEGATIVE : 0);
+    }
+}
+
+static void count(size_t n, const int32_t *code, sg_gate_sums *sums)
+{
+    /* Four counters a code, so that equal neighbours do not wait for each other. */
+    uint32_t table[4][256] = {{0}};
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (size_t k = 0; k < 4; k++)
+            table[k][code[i + k]]++;
+    for (; i < n; i++)
+        table[0][code[i]]++;
+    for (size_t c = 0; c < 256; c++) {
+        uint64_t found = (uint64_t)table[0][c] + table[1][c] + table[2][c] + table[3][c];
+        if (found == 0)
+            continue;
+        sums->bins[c & 31] += found;
+        sums->positive += c & POSITIVE ? found : 0;
+        sums->negative += c & NEGATIVE ? found : 0;
+        sums->clipped_positive += (c & POSITIVE) && (c & CLIPPED) ? found : 0;
+        sums->clipped_negative += (c & NEGATIVE) && (c & CLIPPED) ? found : 0;
+    }
+}
+
+static void gates_sums(sg_gate_kind kind, const sg_gate_parameters *parameter, size_t n,
+                       const float *ratio, const float *advantage, sg_gate_sums *sums)
+{
+    _Alignas(64) float weight[SG_GATE_BLOCK];
+    _Alignas(64) int32_t code[SG_GATE_BLOCK];
+    for (size_t first = 0; first < n; first += SG_GATE_BLOCK) {
+        size_t m = n - first < SG_GATE_BLOCK ? n - first : SG_GATE_BLOCK;
+        switch (kind) {
+#define SG_CASE(id, suffix)                                                                        \
+    case id:                                                                                       \
+        weigh(id, sg_gate_##suffix##_bulk, parameter, m, ratio + first, advantage + first, weight, \
+              code);                                                                               \
+        break;
+            SG_GATE_LIST(SG_CASE)
+#undef SG_CASE
+        }
+        sums->weight += gates_total(m, weight);
+        count(m, code, sums);
+    }
+}
+
+static void gates_fill(size_t n, float *x, float value)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = value;
+}
+
+const sg_gate_kernels SG_EXPAND(sg_gate_kernels_, SG_ISA) = {gates_apply, gates_sums, gates_total,
+                                                             gates_fill};

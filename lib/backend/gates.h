@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_GATES_H
+#define SG_GATES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+#include "objective/objective.h"
+
+/* Gates of whole batches, in single precision, at the speed of memory. The formulas are those of
+ * objective/gate.h, compiled once more with branch-free maths; all threads are used; results depend
+ * neither on their number nor on the instruction set. Any gate but dppo-tv, which needs each
+ * token's old log-probability.
+ *
+ * Error against the double-precision gate at the same ratio: 6e-7 of the greater of 1 and the result (vespo 3e-6), for
+ * results below 1e30; a ratio within one part in 10^6 of a clip's edge may fall on its other side. NaN ratios and
+ * advantages give NaN. tests/check_gates.c holds every gate to this. */
+
+/* Token level: value[i] = f(ratio[i]) * advantage[i] and slope[i] = c(ratio[i]) * advantage[i], the
+ * objective and its derivative by log pi. Either output may be NULL. Outputs must not overlap
+ * inputs. By hand: sapo, tau 1, ratio 2, advantage 1: value 2.924234, slope 1.572895. */
+sg_status sg_gates_apply(const sg_objective *objective, size_t n, const float *ratio,
+                         const float *advantage, float *value, float *slope, sg_error *error);
+
+/* Sequence level (GSPO): sequence i holds tokens start[i] .. start[i+1]-1 and one advantage. s =
+ * exp(mean log_ratio), value[i] = f(s) * advantage[i], slope of each of its T tokens = c(s) *
+ * advantage[i] / T. An empty sequence has s = 1. slope may be NULL. Sums of log-ratios are in
+ * double precision. */
+sg_status sg_gates_apply_sequences(const sg_objective *objective, size_t sequences,
+                                   const size_t *start, const float *log_ratio,
+                                   const float *advantage, float *value, float *slope,
+                                   sg_error *error);
+
+enum { SG_GATE_BINS = 20 };
+
+/* What a gate does to a batch, without writing tokens. */
+typedef struct sg_gate_statistics {
+    size_t tokens, positive, negative;         /* all; with A > 0; with A < 0 */
+    double effective_update_ratio;             /* EUR: mean weight */
+    size_t clipped_positive, clipped_negative; /* coefficient 0 in fp32, by the sign of A */
+    /* Weights w: bin k holds k/20 <= w < (k+1)/20; the last one also w = 1; beyond [0, 1] and NaN:
+     * outside. */
+    uint64_t histogram[SG_GATE_BINS];
+    uint64_t outside;
+} sg_gate_statistics;
+
+sg_status sg_gates_statistics(const sg_objective *objective, size_t n, const float *ratio,
+                              const float *advantage, sg_gate_statistics *statistics,
+                              sg_error *error);
+
+#endif
