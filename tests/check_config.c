@@ -200,6 +200,9 @@ static const struct {
      "compares two responses",
      SG_EARGUMENT},
     {{"task.prompts=16777215", "task.length=65536"}, "2^31 states", SG_EARGUMENT},
+    {{"task.prompts=1000000"}, "GiB", SG_ENOMEM},
+    {{"policy.vocabulary=2147483647", "task.length=1000"}, "GiB", SG_ENOMEM},
+    {{"run.steps=1e9", "run.seeds=1e6"}, "GiB", SG_ENOMEM},
 };
 
 START_TEST(keys_that_do_not_fit_each_other_are_refused)

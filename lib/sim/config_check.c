@@ -1,7 +1,27 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <stdio.h>
+#include <unistd.h>
 
-#include "sim/config.h"
+#include "sim/run.h"
+
+static sg_status check_memory(const sg_config *config, const char *place, sg_error *error)
+{
+    double runs = (double)config->run.seeds * (double)config->update.objective_count;
+    double at_once = (double)sg_simulate_threads(config);
+    if (runs < at_once)
+        at_once = 1; /* the threads then share a run */
+    double rows = ((double)config->run.steps - 1) / (double)config->run.observe_every + 2;
+    double need = at_once * sg_run_bytes(config) + 8 * (double)config->policy.vocabulary +
+                  2 * runs * rows * sizeof(sg_record);
+    double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (machine > 0 && need > machine)
+        return sg_fail(error, SG_ENOMEM,
+                       "%sthis needs %.1f GiB of memory and the machine has %.1f; lower "
+                       "policy.vocabulary, task.prompts or task.length, raise run.observe_every, "
+                       "or set run.threads to 1",
+                       place, need / 0x1p30, machine / 0x1p30);
+    return SG_OK;
+}
 
 sg_status sg_config_check(const sg_config *config, sg_error *error)
 {
@@ -41,5 +61,5 @@ sg_status sg_config_check(const sg_config *config, sg_error *error)
                        "%supdate.advantage grpo-passk compares two responses; set rollout.group to "
                        "2 or more",
                        place);
-    return SG_OK;
+    return check_memory(config, place, error);
 }

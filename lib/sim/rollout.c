@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <math.h>
+
+#include "core/rng.h"
+#include "objective/advantage.h"
+#include "sim/run.h"
+
+static void draw(sg_run *run, size_t rollout)
+{
+    sg_address at = {.seed = run->seed, .stream = SG_STREAM_ROLLOUT, .step = (uint32_t)rollout};
+    for (size_t state = 0; state < run->states; state++) {
+        at.prompt = (uint32_t)(state / run->length);
+        at.token = (uint32_t)(state % run->length);
+        for (size_t i = 0; i < run->group; i++) {
+            at.sample = (uint32_t)i;
+            run->uniforms[state * run->group + i] = sg_rng_uniform(at);
+        }
+    }
+    sg_rows_draw(run->rows, 0, run->states, run->group, run->uniforms, run->tokens);
+    sg_rows_log_prob(run->rows, 0, run->states, run->group, run->tokens, run->logp_old);
+}
+
+/* Rewards are integers in units of sg_task_unit, so group * score - sum of scores is exact and sums
+ * to exactly 0. */
+static void score(sg_run *run, size_t rollout)
+{
+    double unit = (double)sg_task_unit(run->task), total = 0, flat = 0;
+    for (size_t p = 0; p < run->prompts; p++) {
+        double *reward = run->reward + p * run->group, *centred = run->centred + p * run->group;
+        double sum = 0;
+        bool equal = true;
+        for (size_t i = 0; i < run->group; i++) {
+            const int32_t *tokens = run->tokens + p * run->length * run->group + i;
+            reward[i] =
+                (double)sg_task_score(run->task, run->seed, rollout, p, i, tokens, run->group);
+            sum += reward[i];
+            equal = equal && reward[i] == reward[0];
+        }
+        for (size_t i = 0; i < run->group; i++) {
+            centred[i] = (double)run->group * reward[i] - sum;
+            reward[i] /= unit;
+        }
+        total += sum / unit;
+        flat += equal;
+    }
+    run->mean_reward = total / (double)(run->prompts * run->group);
+    run->zero_std_groups = flat / (double)run->prompts;
+}
+
+/* The factor that turns the centred integers of a group into its advantages, or 0 when there is
+ * none: then the estimator is not a centred one. */
+static double common_unit(const double *advantage, const double *centred, size_t n)
+{
+    size_t largest = 0;
+    for (size_t i = 1; i < n; i++) {
+        if (fabs(centred[i]) > fabs(centred[largest]))
+            largest = i;
+    }
+    if (centred[largest] == 0)
+        return 0;
+    double unit = advantage[largest] / centred[largest];
+    for (size_t i = 0; i < n; i++) {
+        if (!(fabs(advantage[i] - centred[i] * unit) <= 1e-12 * fabs(advantage[largest])))
+            return 0;
+    }
+    return unit;
+}
+
+sg_status sg_run_rollout(sg_run *run, size_t rollout, sg_error *error)
+{
+    draw(run, rollout);
+    score(run, rollout);
+    sg_rewards rewards = {.n = run->prompts * run->group,
+                          .reward = run->reward,
+                          .group = run->prompt_of,
+                          .length = run->lengths};
+    sg_advantage_options options = {.eps = run->config->update.advantage_eps,
+                                    .value_shift = run->config->update.value_shift};
+    sg_status status = sg_advantage_estimate((sg_advantage_kind)run->config->update.advantage,
+                                             &rewards, &options, run->advantage, NULL, error);
+    for (size_t p = 0; p < run->prompts && status == SG_OK; p++)
+        run->unit[p] =
+            common_unit(run->advantage + p * run->group, run->centred + p * run->group, run->group);
+    return status;
+}
+
+/* Fisher and Yates, one order for each prompt. */
+void sg_run_shuffle(sg_run *run, size_t rollout, size_t epoch)
+{
+    sg_address at = {.seed = run->seed,
+                     .stream = SG_STREAM_SHUFFLE,
+                     .step = (uint32_t)rollout,
+                     .token = (uint32_t)epoch};
+    for (size_t p = 0; p < run->prompts; p++) {
+        uint32_t *order = run->order + p * run->group;
+        at.prompt = (uint32_t)p;
+        for (size_t i = 0; i < run->group; i++)
+            order[i] = (uint32_t)i;
+        for (size_t i = run->group; i-- > 1;) {
+            at.sample = (uint32_t)i;
+            size_t j = (size_t)(sg_rng_uniform(at) * (double)(i + 1));
+            uint32_t swap = order[i];
+            order[i] = order[j];
+            order[j] = swap;
+        }
+    }
+}

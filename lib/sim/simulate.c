@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "sim/simulate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "sim/run.h"
+
+static const sg_column_info columns[] = {
+#define SG_TEXT_COLUMN(name, unit, meaning) {#name, unit, meaning, SG_COLUMN_TEXT},
+#define SG_INTEGER_COLUMN(name, unit, meaning) {#name, unit, meaning, SG_COLUMN_INTEGER},
+#define SG_REAL_COLUMN(name, unit, meaning) {#name, unit, meaning, SG_COLUMN_REAL},
+    SG_SIMULATE_COLUMNS(SG_TEXT_COLUMN, SG_INTEGER_COLUMN, SG_REAL_COLUMN)};
+enum { COLUMNS = sizeof columns / sizeof *columns, FIRST_REAL = 5 };
+
+const sg_column_info *sg_simulate_column(size_t index)
+{
+    return index < COLUMNS ? &columns[index] : NULL;
+}
+
+size_t sg_simulate_threads(const sg_config *config)
+{
+#ifdef _OPENMP
+    return config->run.threads > 0 ? (size_t)config->run.threads : (size_t)omp_get_max_threads();
+#else
+    (void)config;
+    return 1;
+#endif
+}
+
+/* What the threads of one simulation share. */
+struct work {
+    const sg_config *config;
+    const sg_simulate_callbacks *callbacks;
+    const double *prior_logits;
+    sg_task task;
+    size_t arms, seeds;
+    struct finished {
+        sg_record *records; /* NULL: not finished */
+        size_t count;
+        bool ended_early;
+    } * finished; /* [seeds][arms] */
+    char backend[64];
+    double steps_done, steps_total; /* inside critical(sg_simulate) */
+    sg_status status;               /* the first failure, likewise */
+    sg_error error;
+};
+
+static bool is_cancelled(const struct work *work)
+{
+    return work->callbacks != NULL && work->callbacks->cancel != NULL && *work->callbacks->cancel;
+}
+
+static void advance(struct work *work, double steps)
+{
+#pragma omp critical(sg_simulate)
+    {
+        work->steps_done += steps;
+        if (work->callbacks != NULL && work->callbacks->progress != NULL)
+            work->callbacks->progress(work->callbacks->context,
+                                      work->steps_done / work->steps_total);
+    }
+}
+
+static void fail(struct work *work, sg_status status, const sg_error *error)
+{
+#pragma omp critical(sg_simulate)
+    if (work->status == SG_OK) {
+        work->status = status;
+        work->error = *error;
+    }
+}
+
+static bool has_failed(struct work *work)
+{
+    sg_status status;
+#pragma omp critical(sg_simulate)
+    status = work->status;
+    return status != SG_OK;
+}
+
+/* All gradient steps of a run. SG_EINTERRUPTED when it was cancelled on the way. */
+static sg_status train(struct work *work, sg_run *run, sg_error *error)
+{
+    const sg_config *config = work->config;
+    size_t steps = (size_t)config->run.steps, step = 0, reported = 0;
+    size_t stride = steps / 200 + 1; /* steps between two reports of progress */
+    bool alive = true;
+    sg_status status = SG_OK;
+    for (size_t rollout = 0; step < steps && alive && status == SG_OK; rollout++) {
+        status = sg_run_rollout(run, rollout, error);
+        for (size_t epoch = 0; epoch < (size_t)config->update.epochs; epoch++) {
+            sg_run_shuffle(run, rollout, epoch);
+            for (size_t k = 0; k < (size_t)config->update.minibatches; k++) {
+                if (step == steps || !alive || status != SG_OK)
+                    break;
+                if (is_cancelled(work))
+                    return sg_fail(error, SG_EINTERRUPTED, "the simulation was interrupted");
+                status = sg_run_step(run, rollout, ++step, k, &alive, error);
+                if (step - reported >= stride) {
+                    advance(work, (double)(step - reported));
+                    reported = step;
+                }
+            }
+        }
+    }
+    if (status == SG_OK)
+        advance(work, (double)(steps - reported)); /* a run that ended early counts as done */
+    return status;
+}
+
+/* Run number `index`, seed by seed, so that an interruption leaves whole seeds. */
+static void do_run(struct work *work, size_t index)
+{
+    sg_run run;
+    sg_error error;
+    size_t arm = index % work->arms;
+    uint64_t seed = (uint64_t)work->config->run.seed + index / work->arms;
+    sg_status status =
+        sg_run_init(&run, work->config, &work->task, work->prior_logits, arm, seed, &error);
+    if (status == SG_OK) {
+        status = train(work, &run, &error);
+        if (status == SG_OK) {
+            struct finished *finished = &work->finished[index];
+            *finished = (struct finished){run.records, run.record_count, run.ended_early};
+            run.records = NULL;
+            if (index == 0)
+                snprintf(work->backend, sizeof work->backend, "%s", sg_rows_backend_name(run.rows));
+        }
+        sg_run_clear(&run);
+    }
+    if (status != SG_OK)
+        fail(work, status, &error);
+}
+
+static void do_all_runs(struct work *work)
+{
+    size_t runs = work->arms * work->seeds, threads = sg_simulate_threads(work->config);
+    bool outside = runs >= threads; /* one run a thread, or all threads inside each run */
+#ifdef _OPENMP
+    int before = omp_get_max_threads();
+    omp_set_num_threads((int)threads);
+#endif
+#pragma omp parallel for schedule(dynamic, 1) if (outside)
+    for (size_t i = 0; i < runs; i++) {
+        if (!has_failed(work))
+            do_run(work, i);
+    }
+#ifdef _OPENMP
+    omp_set_num_threads(before);
+#endif
+    (void)outside;
+}
+
+static sg_status add_run(sg_table *table, const struct work *work, size_t arm, size_t seed,
+                         sg_error *error)
+{
+    const struct finished *finished = &work->finished[seed * work->arms + arm];
+    const sg_objective *objective = &work->config->update.objectives[arm];
+    char parameters[512];
+    sg_objective_parameters(objective, parameters, sizeof parameters);
+    size_t first = sg_table_rows(table);
+    sg_status status = sg_table_add_rows(table, finished->count, error);
+    for (size_t i = 0; i < finished->count && status == SG_OK; i++) {
+        const sg_record *record = &finished->records[i];
+        size_t row = first + i;
+        status = sg_table_set_text(table, 0, row, objective->method->name, error);
+        if (status == SG_OK)
+            status = sg_table_set_text(table, 1, row, parameters, error);
+        sg_table_set_integer(table, 2, row, work->config->run.seed + (int64_t)seed);
+        sg_table_set_integer(table, 3, row, record->rollout);
+        sg_table_set_integer(table, 4, row, record->step);
+        const double *value = (const double *)&record->value;
+        for (size_t c = FIRST_REAL; c < COLUMNS; c++)
+            sg_table_set_real(table, c, row, value[c - FIRST_REAL]);
+    }
+    return status;
+}
+
+struct metadata {
+    sg_table *table;
+    sg_status status;
+    sg_error *error;
+};
+
+static void set_meta(void *context, const char *key, const char *value)
+{
+    struct metadata *meta = context;
+    bool counts = strcmp(key, "run.threads") != 0; /* results do not depend on it */
+    if (meta->status == SG_OK && counts)
+        meta->status = sg_table_set_meta(meta->table, key, value, meta->error);
+}
+
+static void set_real_meta(struct metadata *meta, const char *key, double value)
+{
+    char text[32];
+    set_meta(meta, key, sg_format_real(value, text));
+}
+
+/* The configuration, what the start looks like, and how the runs ended. */
+static sg_status describe(sg_table *table, const struct work *work, const sg_prior_summary *prior,
+                          sg_error *error)
+{
+    struct metadata meta = {table, SG_OK, error};
+    size_t early = 0, finished = 0;
+    for (size_t i = 0; i < work->arms * work->seeds; i++) {
+        finished += work->finished[i].records != NULL;
+        early += work->finished[i].ended_early;
+    }
+    set_meta(&meta, "table", "simulate");
+    set_meta(&meta, "backend", work->backend);
+    sg_config_visit(work->config, set_meta, &meta);
+    set_real_meta(&meta, "prior.tail_mass", prior->tail_mass);
+    set_real_meta(&meta, "prior.collision", prior->collision);
+    set_real_meta(&meta, "prior.head_entropy", prior->head_entropy);
+    set_real_meta(&meta, "prior.entropy", prior->entropy);
+    set_real_meta(&meta, "runs", (double)finished);
+    set_real_meta(&meta, "ended_early", (double)early);
+    return meta.status;
+}
+
+static sg_status make_table(sg_table **result, const struct work *work,
+                            const sg_prior_summary *prior, sg_error *error)
+{
+    sg_table *table = sg_table_alloc();
+    sg_status status = SG_OK;
+    if (table == NULL)
+        return sg_fail(error, SG_ENOMEM, "not enough memory for the table of the simulation");
+    for (size_t c = 0; c < COLUMNS && status == SG_OK; c++)
+        status = sg_table_add_column(table, columns[c].name, columns[c].type, error);
+    if (status == SG_OK)
+        status = describe(table, work, prior, error);
+    for (size_t arm = 0; arm < work->arms; arm++) {
+        for (size_t seed = 0; seed < work->seeds && status == SG_OK; seed++)
+            status = add_run(table, work, arm, seed, error);
+    }
+    if (status == SG_OK)
+        *result = table;
+    else
+        sg_table_free(table);
+    return status;
+}
+
+static sg_status simulate(struct work *work, const sg_prior_summary *prior, sg_table **table,
+                          sg_error *error)
+{
+    size_t runs = work->arms * work->seeds;
+    work->finished = calloc(runs, sizeof *work->finished);
+    if (work->finished == NULL)
+        return sg_fail(error, SG_ENOMEM, "not enough memory for %zu runs", runs);
+    work->steps_total = (double)runs * (double)work->config->run.steps;
+    do_all_runs(work);
+    sg_status status = work->status;
+    if (status == SG_OK || status == SG_EINTERRUPTED) {
+        sg_status made = make_table(table, work, prior, error);
+        if (made != SG_OK)
+            status = made;
+        else if (status != SG_OK)
+            sg_fail(error, status, "%s", work->error.message);
+    } else {
+        sg_fail(error, status, "%s", work->error.message);
+    }
+    for (size_t i = 0; i < runs; i++)
+        free(work->finished[i].records);
+    free(work->finished);
+    return status;
+}
+
+sg_status sg_simulate(const sg_config *config, const sg_simulate_callbacks *callbacks,
+                      sg_table **table, sg_error *error)
+{
+    *table = NULL;
+    sg_status status = sg_config_check(config, error);
+    if (status != SG_OK)
+        return status;
+    sg_prior prior = sg_config_prior(config);
+    double *logits = malloc(prior.vocabulary * sizeof *logits);
+    if (logits == NULL)
+        return sg_fail(error, SG_ENOMEM, "not enough memory for %zu logits", prior.vocabulary);
+    sg_prior_logits(&prior, logits);
+    sg_prior_summary summary = sg_prior_summarize(&prior, logits);
+    struct work work = {.config = config,
+                        .callbacks = callbacks,
+                        .prior_logits = logits,
+                        .arms = config->update.objective_count,
+                        .seeds = (size_t)config->run.seeds};
+    status = sg_task_init(&work.task, config, logits, error);
+    if (status == SG_OK)
+        status = simulate(&work, &summary, table, error);
+    sg_task_clear(&work.task);
+    free(logits);
+    return status;
+}

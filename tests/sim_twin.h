@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SIM_TWIN_H
+#define SIM_TWIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* An independent implementation of the training loop, as plainly as it can be written: fp64 arrays,
+ * log-softmax, direct formulas, a cumulative sum for sampling. It shares nothing with the library
+ * but the addresses of the random numbers. */
+enum { TWIN_SAPO, TWIN_GRPO, TWIN_GSPO, TWIN_CISPO, TWIN_GMPO, TWIN_REINFORCE, TWIN_SAPO_SEQUENCE };
+enum { TWIN_SGD, TWIN_MOMENTUM, TWIN_ADAM };
+enum { TWIN_GROUP_STD, TWIN_LEAVE_ONE_OUT };
+
+typedef struct twin_case {
+    const char *spec; /* of the same objective in the library */
+    int objective;
+    double a, b; /* its two parameters */
+    int optimizer;
+    double lr;
+    int vocabulary, head, prompts, length, group, minibatches, epochs, steps;
+    int advantage;
+    int token_sum; /* aggregate by token-sum instead of a mean */
+    int fraction;  /* reward: share of right tokens */
+} twin_case;
+
+#define TWIN_LIST(X)                                                                               \
+    X(reward)                                                                                      \
+    X(J) X(entropy) X(head_entropy) X(tail_mass) X(tail_mass_max) X(tail_entropy_share)            \
+        X(collision) X(max_prob) X(logit_range) X(ratio_min) X(ratio_mean) X(ratio_max)            \
+            X(ratio_max_pos) X(ratio_max_neg) X(ratio_q01) X(ratio_q50) X(ratio_q99) X(ess)        \
+                X(kl_rollout) X(effective_update_ratio) X(eur_pos) X(eur_neg) X(clipped_fraction)  \
+                    X(gate_mass_pos) X(gate_mass_neg) X(diffuse_push) X(diffuse_share)             \
+                        X(upward_push) X(max_unsampled_push) X(grad_norm) X(delta_norm)            \
+                            X(kl_old_new) X(kl_new_old) X(zero_std_groups)
+
+typedef struct twin_row {
+#define TWIN_FIELD(name) double name;
+    TWIN_LIST(TWIN_FIELD)
+#undef TWIN_FIELD
+} twin_row;
+
+extern const double twin_tail_mass, twin_head_ratio, twin_correct_mass;
+
+/* rows: [steps] */
+void twin_train(const twin_case *c, uint64_t seed, twin_row *rows);
+
+#endif
