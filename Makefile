@@ -149,6 +149,9 @@ install: $(BUILD)/softgate ## install tool, library, headers, manual, completion
 	@BUILD='$(BUILD)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' VERSION='$(VERSION)' SONAME='$(soname)' \
 		PACKAGES='$(packages)' LIBS='$(openmp) -lm' sh cli/install.sh
 
+layering: ## check that no folder includes one that lies above it
+	@sh tests/layering.sh
+
 asan: ## run the tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	$(MAKE) SANITIZE=address,undefined BUILD=$(BUILD)/asan check
 
@@ -189,7 +192,7 @@ clean: ## remove what make made
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-.PHONY: all check setup figures bench install asan ubsan tsan valgrind tidy cuda-objects clean help FORCE
+.PHONY: all check setup figures bench install layering asan ubsan tsan valgrind tidy cuda-objects clean help FORCE
 .SECONDARY:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
