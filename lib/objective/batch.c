@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/text.h"
+
 static sg_status out_of_memory(size_t tokens, sg_error *error)
 {
     return sg_fail(error, SG_ENOMEM, "not enough memory for a batch of %zu tokens", tokens);
@@ -137,9 +139,8 @@ static sg_status find_number(const sg_table *table, const char *name, bool requi
         return SG_OK;
     for (size_t row = 0; row < sg_table_rows(table); row++) {
         const char *cell = sg_table_get_text(table, (size_t)*column, row);
-        char *end;
-        strtod(cell, &end);
-        if (*cell != '\0' && *end != '\0')
+        double number;
+        if (*cell != '\0' && !sg_parse_real(cell, &number))
             return sg_fail(error, SG_EDATA,
                            "column \"%s\", data row %zu: \"%.60s\" is not a number", name, row + 1,
                            cell);
