@@ -7,6 +7,7 @@
 /* One file a command: command_NAME.c. */
 extern const cli_command cli_objectives_command;
 extern const cli_command cli_curve;
+extern const cli_command cli_replay;
 extern const cli_command cli_info;
 extern const cli_command cli_help;
 extern const cli_command cli_version_command;

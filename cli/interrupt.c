@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cli/interrupt.h"
 
-#include <signal.h>
 #include <stddef.h>
 #include <unistd.h>
 
@@ -33,4 +32,9 @@ void cli_interrupt_defer(void)
 bool cli_interrupted(void)
 {
     return caught != 0;
+}
+
+const volatile sig_atomic_t *cli_interrupt_flag(void)
+{
+    return &caught;
 }

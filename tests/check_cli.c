@@ -127,7 +127,7 @@ static bool fits(const char *expected, const char *actual)
 static void check_command(const char *command, const char *expected, const char *place)
 {
     sg_text actual = {0};
-    int code = shell("cd '%s' && { %s\n} >.out 2>.err </dev/null", directory, command);
+    int code = shell("cd '%s' && exec >.out 2>.err </dev/null; %s", directory, command);
     sg_text_append(&actual, "");
     append_output(&actual, ".out", "");
     append_output(&actual, ".err", "! ");
