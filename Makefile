@@ -145,7 +145,7 @@ $(BUILD)/$(soname): $(lib_objects)
 		-o $@ $^ $(libs)
 
 install: $(BUILD)/softgate ## install tool, library, headers, manual, completion (PREFIX=, DESTDIR=)
-	@$(MAKE) BUILD=$(BUILD)/pic CFLAGS='$(CFLAGS) -fPIC' VISIBILITY=default $(BUILD)/pic/$(soname)
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/pic CFLAGS='$(CFLAGS) -fPIC' VISIBILITY=default $(BUILD)/pic/$(soname)
 	@BUILD='$(BUILD)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' VERSION='$(VERSION)' SONAME='$(soname)' \
 		PACKAGES='$(packages)' LIBS='$(openmp) -lm' sh cli/install.sh
 
@@ -153,16 +153,16 @@ layering: ## check that no folder includes one that lies above it
 	@sh tests/layering.sh
 
 asan: ## run the tests with AddressSanitizer and UndefinedBehaviorSanitizer
-	$(MAKE) SANITIZE=address,undefined BUILD=$(BUILD)/asan check
+	@$(MAKE) --no-print-directory SANITIZE=address,undefined BUILD=$(BUILD)/asan check
 
 ubsan: ## run the tests with UndefinedBehaviorSanitizer alone
-	$(MAKE) SANITIZE=undefined BUILD=$(BUILD)/ubsan check
+	@$(MAKE) --no-print-directory SANITIZE=undefined BUILD=$(BUILD)/ubsan check
 
 # With clang: the OpenMP of gcc is not instrumented, which gives false reports.
 tsan: ## run the tests with ThreadSanitizer
 	@if ! command -v clang >/dev/null; then echo 'tsan: skipped, clang is not installed'; else \
 		TSAN_OPTIONS=ignore_noninstrumented_modules=1 \
-		$(MAKE) CC=clang SANITIZE=thread BUILD=$(BUILD)/tsan check; fi
+		$(MAKE) --no-print-directory CC=clang SANITIZE=thread BUILD=$(BUILD)/tsan check; fi
 
 valgrind: $(BUILD)/softgate-check $(BUILD)/softgate ## run the tests with valgrind
 	@if ! command -v valgrind >/dev/null; then echo 'valgrind: skipped, it is not installed'; else \

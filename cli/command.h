@@ -77,6 +77,8 @@ typedef struct cli_command {
     const char *summary;  /* one line, no full stop */
     const char *operands; /* "BATCH", "NAME...", "" */
     size_t min_operands, max_operands;
+    /* What an operand may be, for completion, NULL past the end; without it operands are files. */
+    const char *(*word)(size_t index);
     const char *missing;     /* what to say when there are fewer than min_operands */
     const char *description; /* paragraphs, separated by an empty line */
     const cli_option *options;

@@ -110,6 +110,7 @@ const cli_command cli_curve = {
     .summary = "tabulate objectives over a grid of probability ratios",
     .operands = "SPEC...",
     .max_operands = SIZE_MAX,
+    .word = cli_specs_word,
     .description =
         "Tabulates objectives over a grid of probability ratios r = pi_new / pi_old: the surrogate "
         "f(r), its derivative the weight w = df/dr, and the coefficient c = r w, which is what "

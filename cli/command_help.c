@@ -24,6 +24,11 @@ static const cli_example examples[] = {
     {NULL, NULL},
 };
 
+static const char *command_word(size_t index)
+{
+    return cli_commands[index] ? cli_commands[index]->name : NULL;
+}
+
 static int run(const cli_call *call)
 {
     const help_options *own = call->options;
@@ -48,6 +53,7 @@ const cli_command cli_help = {
     .summary = "explain a command",
     .operands = "[COMMAND]",
     .max_operands = 1,
+    .word = command_word,
     .description = "Explains a command, its options and examples; without a command lists all of "
                    "them.",
     .options = options,

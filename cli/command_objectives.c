@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/say.h"
+#include "cli/specs.h"
 #include "objective/objective.h"
 
 typedef struct objectives_options {
@@ -134,6 +135,7 @@ const cli_command cli_objectives_command = {
     .summary = "list the objectives, their parameters and papers",
     .operands = "[NAME...]",
     .max_operands = METHODS_MAX,
+    .word = cli_specs_word,
     .description =
         "Lists the policy objectives that softgate knows, or those that are named. Every other "
         "command takes an objective as SPEC: its name, then parameters that differ from their "

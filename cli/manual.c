@@ -103,9 +103,11 @@ static void put_option_values(const cli_command *command)
     }
     fputs("    *) words='", stdout);
     for (size_t state = 0; (option = cli_option_next(command, &state));)
-        printf("--%s ", option->name);
+        printf(" --%s", option->name);
+    for (size_t i = 0; command->word && command->word(i); i++)
+        printf(" %s", command->word(i));
     fputs("'", stdout);
-    if (*command->operands)
+    if (*command->operands && !command->word)
         fputs("; [ \"${current:0:1}\" = - ] || files=1", stdout);
     puts(" ;;\n    esac");
 }
@@ -115,7 +117,7 @@ void cli_help_completion(void)
     puts("# bash completion for softgate; made by 'softgate help --completion'\n"
          "_softgate() {\n"
          "  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
-         "  local words= files=");
+         "  local words='' files=''");
     fputs("  local objectives='", stdout);
     for (size_t i = 0; i < sg_method_count(); i++)
         printf("%s ", sg_method_at(i)->name);

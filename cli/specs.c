@@ -34,6 +34,11 @@ int cli_specs_parse(cli_objectives *objectives, const cli_call *call, const cli_
     return CLI_EXIT_DONE;
 }
 
+const char *cli_specs_word(size_t index)
+{
+    return index < sg_method_count() ? sg_method_at(index)->name : NULL;
+}
+
 static int fail_numbers(const char *label, const char *text)
 {
     return cli_fail(SG_EARGUMENT,

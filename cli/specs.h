@@ -16,6 +16,9 @@ typedef struct cli_objectives {
 int cli_specs_parse(cli_objectives *objectives, const cli_call *call, const cli_list *specs,
                     size_t first);
 
+/* The names of the objectives, for completion. */
+const char *cli_specs_word(size_t index);
+
 /* Numbers separated by commas, "+1,-1", each finite. `label` names the option. Free the numbers. */
 int cli_numbers_parse(double **numbers, size_t *count, const char *label, const char *text);
 
