@@ -92,7 +92,7 @@ static int run(const cli_call *call)
     cli_objectives objectives = {0};
     double *advantages = NULL;
     size_t advantage_count = 0;
-    sg_grid grid;
+    sg_grid grid = {0};
     int code = cli_specs_parse(&objectives, call, &own->objective, 0);
     if (!code)
         code = cli_numbers_parse(&advantages, &advantage_count, "--advantage", own->advantage);

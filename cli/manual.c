@@ -10,7 +10,7 @@
 /* scdoc reads _ and * as markup and a backslash as an escape. */
 static void put_escaped(const char *text)
 {
-    for (; *text; text++) {
+    for (; text && *text; text++) {
         if (strchr("\\_*<>#`", *text))
             putchar('\\');
         putchar(*text);
