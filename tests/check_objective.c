@@ -398,6 +398,12 @@ START_TEST(specs_are_parsed_with_trainers_names)
     o = parse("grpo:epsilon=0.1,epsilon_high=0.4");
     ck_assert_double_eq(o.parameter.eps_low, 0.1);
     ck_assert_double_eq(o.parameter.eps_high, 0.4);
+    o = parse("sapo:tau=3");
+    ck_assert_double_eq(o.parameter.tau_pos, 3);
+    ck_assert_double_eq(o.parameter.tau_neg, 3);
+    o = parse("gate-erf:tau=2,tau_neg=4");
+    ck_assert_double_eq(o.parameter.tau_pos, 2);
+    ck_assert_double_eq(o.parameter.tau_neg, 4);
     o = parse("cispo:bounds=relative,eps_low=0.2,eps_high=0.28");
     ck_assert_double_eq(o.parameter.low, 0.8);
     ck_assert_double_eq(o.parameter.high, 1.28);
@@ -429,6 +435,8 @@ START_TEST(bad_specs_get_one_helpful_sentence)
         {"sapo:tau_pso=1", "did you mean tau_pos?"},
         {"sapo:tau_pos=0", "must be > 0"},
         {"sapo:tau_pos=-1", "must be > 0"},
+        {"sapo:tau=0", "must be > 0"},
+        {"grpo:tau=1", "no parameter"},
         {"sapo:tau_pos=nan", "must be > 0"},
         {"sapo:tau_pos=inf", "must be > 0"},
         {"sapo:tau_pos=1x", "is not a number"},

@@ -140,9 +140,6 @@ static sg_status set_level(sg_objective *objective, const char *value, sg_error 
                    method->name, value, method->levels);
 }
 
-static sg_status parse_pairs(sg_objective *objective, const char *text, const char *spec,
-                             bool defaults, sg_error *error);
-
 /* CISPO bounds: trainers give eps_low and eps_high either relative to 1 or as the bounds themselves. */
 typedef struct cispo_bounds {
     bool relative, absolute;
@@ -205,8 +202,24 @@ static sg_status apply_cispo(sg_objective *objective, const cispo_bounds *bounds
     return SG_OK;
 }
 
-/* `epsilon`, `clip_ratio` and the like set both sides; a side given by itself wins. */
-static const char both_sides[] = "epsilon,clip_ratio,eps_clip,cliprange,pg_clip,clip";
+/* Names that set both parameters of a pair; one that is given by itself wins. */
+enum { PAIRS = 2 };
+static const struct {
+    const char *names, *member[2];
+} pairs[PAIRS] = {
+    {"epsilon,clip_ratio,eps_clip,cliprange,pg_clip,clip", {"eps_low", "eps_high"}},
+    {"tau,temperature,sapo_temperature", {"tau_pos", "tau_neg"}},
+};
+
+static int pair_named(const char *key, const sg_method *method)
+{
+    for (int i = 0; i < PAIRS; i++) {
+        if (sg_name_in_list(pairs[i].member[0], method->parameters) &&
+            sg_name_in_list(key, pairs[i].names))
+            return i;
+    }
+    return -1;
+}
 
 static sg_status parse_pairs(sg_objective *objective, const char *text, const char *spec,
                              bool defaults, sg_error *error)
@@ -215,8 +228,7 @@ static sg_status parse_pairs(sg_objective *objective, const char *text, const ch
     cispo_bounds bounds = {false, false, NAN, NAN};
     const char *seen[NAMES_MAX] = {0};
     size_t seen_count = 0;
-    bool own_side[2] = {false, false};
-    char both[WORD_SIZE] = "";
+    char both[PAIRS][WORD_SIZE + 1] = {{0}};
     while (*text != '\0') {
         char key[WORD_SIZE], value[WORD_SIZE + 1];
         sg_status status = next_pair(&text, key, value, spec, error);
@@ -236,8 +248,9 @@ static sg_status parse_pairs(sg_objective *objective, const char *text, const ch
                 return status;
             continue;
         }
-        if (sg_name_in_list("eps_low", method->parameters) && sg_name_in_list(key, both_sides)) {
-            snprintf(both, sizeof both, "%.*s", WORD_SIZE - 1, value);
+        int pair = pair_named(key, method);
+        if (pair >= 0) {
+            memcpy(both[pair], value, sizeof value);
             continue;
         }
         const sg_parameter_range *range = sg_parameter_range_find(key, method);
@@ -250,18 +263,19 @@ static sg_status parse_pairs(sg_objective *objective, const char *text, const ch
         }
         if (seen_count < NAMES_MAX)
             seen[seen_count++] = range->info.name;
-        own_side[0] |= strcmp(range->info.name, "eps_low") == 0;
-        own_side[1] |= strcmp(range->info.name, "eps_high") == 0;
         status = set_parameter(objective, range, value, error);
         if (status != SG_OK)
             return status;
     }
-    for (int side = 0; side < 2 && both[0] != '\0'; side++) {
-        const char *name = side == 0 ? "eps_low" : "eps_high";
-        if (own_side[side])
+    for (int side = 0; side < 2 * PAIRS; side++) {
+        const char *name = pairs[side / 2].member[side % 2];
+        bool own = both[side / 2][0] == '\0';
+        for (size_t i = 0; i < seen_count; i++)
+            own = own || strcmp(seen[i], name) == 0;
+        if (own)
             continue;
-        sg_status status =
-            set_parameter(objective, sg_parameter_range_find(name, method), both, error);
+        sg_status status = set_parameter(objective, sg_parameter_range_find(name, method),
+                                         both[side / 2], error);
         if (status != SG_OK)
             return status;
     }
@@ -290,9 +304,9 @@ sg_status sg_objective_parse(sg_objective *objective, const char *spec, sg_error
                            .method = method};
     parsed.parameter.dual_clip = parsed.parameter.delta = HUGE_VAL;
     sg_status status = parse_pairs(&parsed, method->parameters, spec, true, error);
-    const char *pairs = spec[length] == ':' ? spec + length + 1 : "";
+    const char *rest = spec[length] == ':' ? spec + length + 1 : "";
     if (status == SG_OK)
-        status = parse_pairs(&parsed, pairs, spec, false, error);
+        status = parse_pairs(&parsed, rest, spec, false, error);
     if (status != SG_OK)
         return status;
     if (parsed.parameter.delta <= 1 + parsed.parameter.eps_high)

@@ -58,7 +58,7 @@ const sg_parameter_info *sg_parameter_find(const char *name); /* by name or alia
 
 /* Parse "name[:key=value,...]", e.g. "sapo:tau_pos=1,tau_neg=1.05", "gspo:eps_low=3e-4",
  * "sapo:level=sequence", "cispo:bounds=relative,eps_low=0.2,eps_high=0.28". Names and keys may be those of trainers; '-' and '_' are
- * the same. Validates every range. SG_EARGUMENT names the culprit, its valid range and, for a typo, the
+ * the same; `tau` and `epsilon` set both sides of a pair. Validates every range. SG_EARGUMENT names the culprit, its valid range and, for a typo, the
  * nearest name. `off` is accepted for dual_clip and delta. */
 sg_status sg_objective_parse(sg_objective *objective, const char *spec, sg_error *error);
 
