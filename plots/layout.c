@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "plots/layout.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "plots/quote.h"
+
+/* ---- rows of a layer ---- */
+
+static bool cell_equals(const sg_table *table, ptrdiff_t column, size_t row, const char *value)
+{
+    if (sg_table_column_type(table, (size_t)column) == SG_COLUMN_TEXT)
+        return strcmp(sg_table_get_text(table, (size_t)column, row), value) == 0;
+    double number;
+    return sg_parse_real(value, &number) &&
+           sg_table_get_number(table, (size_t)column, row) == number;
+}
+
+bool sg_layer_next(const sg_layer *layer, size_t *row)
+{
+    for (; *row < sg_table_rows(layer->table); ++*row) {
+        bool fits = true;
+        for (size_t i = 0; i < SG_WHERE_MAX && fits && layer->where[i].column != NULL; i++) {
+            ptrdiff_t column = sg_table_find(layer->table, layer->where[i].column);
+            fits = column >= 0 && cell_equals(layer->table, column, *row, layer->where[i].value);
+        }
+        if (fits)
+            return true;
+    }
+    return false;
+}
+
+bool sg_layer_has_rows(const sg_layer *layer)
+{
+    size_t row = 0;
+    return sg_layer_next(layer, &row);
+}
+
+double sg_layer_value(const sg_layer *layer, const char *column, size_t row)
+{
+    ptrdiff_t index = sg_table_find(layer->table, column);
+    return index >= 0 ? sg_table_get_number(layer->table, (size_t)index, row) : NAN;
+}
+
+sg_status sg_layer_check(const sg_layer *layer, sg_error *error)
+{
+    const char *needed[8] = {layer->x};
+    size_t count = 1;
+    if (layer->mark == SG_MARK_BAND) {
+        needed[count++] = layer->low;
+        needed[count++] = layer->high;
+    } else {
+        needed[count++] = layer->y;
+    }
+    if (layer->mark == SG_MARK_IMAGE)
+        needed[count++] = layer->z;
+    for (size_t i = 0; i < SG_WHERE_MAX && layer->where[i].column != NULL; i++)
+        needed[count++] = layer->where[i].column;
+    for (size_t i = 0; i < count; i++) {
+        if (needed[i] == NULL || sg_table_find(layer->table, needed[i]) < 0)
+            return sg_fail(error, SG_EARGUMENT, "the figure's table has no column \"%s\"",
+                           needed[i] != NULL ? needed[i] : "(not named)");
+    }
+    return SG_OK;
+}
+
+/* ---- scales ---- */
+
+/* The smallest of 1, 2, 2.5, 5 times a power of ten that is not below `rough`. */
+static double round_step(double rough)
+{
+    static const double steps[] = {1, 2, 2.5, 5, 10};
+    double power = pow(10, floor(log10(rough)));
+    size_t i = 0;
+    while (i < 4 && steps[i] * power < rough * (1 - 1e-9))
+        i++;
+    return steps[i] * power;
+}
+
+static void extend(double value, bool log, double *low, double *high)
+{
+    if (!isfinite(value) || (log && value <= 0))
+        return;
+    *low = fmin(*low, value);
+    *high = fmax(*high, value);
+}
+
+static void extend_by_layer(const sg_layer *layer, bool vertical, bool log, double *low,
+                            double *high)
+{
+    bool band = layer->mark == SG_MARK_BAND;
+    for (size_t row = 0; sg_layer_next(layer, &row); row++) {
+        if (!vertical) {
+            extend(sg_layer_value(layer, layer->x, row), log, low, high);
+        } else if (band) {
+            extend(sg_layer_value(layer, layer->low, row), log, low, high);
+            extend(sg_layer_value(layer, layer->high, row), log, low, high);
+        } else {
+            extend(sg_layer_value(layer, layer->y, row), log, low, high);
+        }
+    }
+}
+
+static sg_scale resolve(const sg_panel *panel, const sg_axis *axis, bool vertical)
+{
+    sg_scale scale = {axis->low, axis->high, axis->step, axis->log};
+    if (scale.low == 0 && scale.high == 0) {
+        double low = INFINITY, high = -INFINITY;
+        for (size_t i = 0; i < panel->layer_count; i++)
+            extend_by_layer(&panel->layers[i], vertical, axis->log, &low, &high);
+        if (!(low <= high))
+            low = axis->log ? 0.1 : 0, high = 1;
+        if (axis->log) {
+            scale.low = low == high ? low / 2 : low;
+            scale.high = low == high ? high * 2 : high;
+        } else {
+            double span = high > low ? high - low : fmax(fabs(high), 1e-3);
+            double margin = vertical ? 0.05 * span : 0;
+            scale.low = low - margin;
+            scale.high = (high > low ? high : low + span) + margin;
+        }
+    }
+    if (scale.step == 0 && !axis->log)
+        scale.step = round_step((scale.high - scale.low) / (vertical ? 4.5 : 5.5));
+    return scale;
+}
+
+/* Width of the widest tick label, in units of the font size. */
+static double tick_width(const sg_axis *axis, sg_scale scale)
+{
+    if (axis->bare)
+        return 0;
+    double widest = 0;
+    for (size_t i = 0; i < axis->tick_count; i++)
+        widest = fmax(widest, sg_markup_width(axis->ticks[i].label));
+    if (axis->tick_count > 0)
+        return widest;
+    if (axis->log)
+        return fmax(sg_markup_width("10^{−1}"), scale.low < 1e-9 ? sg_markup_width("10^{−12}") : 0);
+    for (double at = ceil(scale.low / scale.step - 1e-9) * scale.step;
+         at <= scale.high + 1e-9 * scale.step; at += scale.step) {
+        char label[40];
+        snprintf(label, sizeof label, "%g", fabs(at) < 1e-9 * scale.step ? 0 : at);
+        double width =
+            sg_markup_width(label) + (label[0] == '-' ? 0.48 : 0); /* typographic minus */
+        widest = fmax(widest, width);
+    }
+    return widest;
+}
+
+/* ---- legend ---- */
+
+static void collect_entries(sg_layout *layout, const sg_figure *figure)
+{
+    for (size_t p = 0; p < figure->rows * figure->columns; p++) {
+        const sg_panel *panel = &figure->panels[p];
+        for (size_t s = 0; s < panel->layer_count; s++) {
+            const sg_layer *layer = &panel->layers[s];
+            bool known = layer->title[0] == '\0' || layout->entry_count == SG_LEGEND_MAX;
+            for (size_t e = 0; e < layout->entry_count && !known; e++)
+                known = strcmp(layout->entries[e]->title, layer->title) == 0;
+            if (!known)
+                layout->entries[layout->entry_count++] = layer;
+        }
+    }
+}
+
+/* Left edges of `columns` columns; returns the width of the box. */
+static double place_columns(sg_layout *layout, size_t columns)
+{
+    double font = layout->legend_font, x = 2 * SG_LEGEND_PAD * font;
+    for (size_t c = 0; c < columns; c++) {
+        double widest = 0;
+        for (size_t e = c; e < layout->entry_count; e += columns)
+            widest = fmax(widest, sg_markup_width(layout->entries[e]->title));
+        layout->entry_left[c] = x;
+        x += (SG_LEGEND_SAMPLE + SG_LEGEND_GAP + widest + (c + 1 < columns ? 1.3 : 0)) * font;
+    }
+    return x + 2 * SG_LEGEND_PAD * font;
+}
+
+/* The most columns that fit at the legend's font size. */
+static size_t fitting_columns(sg_layout *layout)
+{
+    size_t columns = layout->entry_count;
+    while (columns > 1 && place_columns(layout, columns) > layout->width - 0.6 * layout->font)
+        columns--;
+    return columns;
+}
+
+static void arrange_legend(sg_layout *layout)
+{
+    size_t count = layout->entry_count;
+    if (count == 0)
+        return;
+    layout->legend_font = layout->font;
+    size_t columns = fitting_columns(layout);
+    if (columns < count) { /* would a slightly smaller font save a row? */
+        layout->legend_font = 0.8 * layout->font;
+        size_t small = fitting_columns(layout);
+        if ((count + small - 1) / small < (count + columns - 1) / columns)
+            columns = small;
+        else
+            layout->legend_font = layout->font;
+    }
+    size_t rows = (count + columns - 1) / columns;
+    size_t even = (count + rows - 1) / rows;
+    if (place_columns(layout, even) <= layout->width - 0.6 * layout->font)
+        columns = even;
+    layout->legend_width = place_columns(layout, columns);
+    layout->legend_columns = columns;
+    layout->legend_rows = (count + columns - 1) / columns;
+    layout->legend_height =
+        ((double)layout->legend_rows * SG_LEGEND_LINE + 2 * SG_LEGEND_PAD) * layout->legend_font;
+    layout->legend_left = (layout->width - layout->legend_width) / 2;
+}
+
+/* ---- margins, in units of the font size ---- */
+
+static double room_left(const sg_panel *panel, sg_scale y)
+{
+    if (panel->hidden)
+        return 0;
+    return 0.7 + tick_width(&panel->y, y) + (panel->y.label[0] != '\0' ? 1.7 : 0.2);
+}
+
+static double room_right(const sg_panel *panel, sg_scale x)
+{
+    bool image = panel->layer_count > 0 && panel->layers[0].mark == SG_MARK_IMAGE;
+    if (image)
+        return 3.7 + (panel->z_label[0] != '\0' ? 1.3 : 0);
+    return fmax(0.9, 0.3 + 0.5 * tick_width(&panel->x, x)); /* half of the last label hangs over */
+}
+
+static double room_below(const sg_panel *panel)
+{
+    if (panel->hidden)
+        return 0;
+    return (panel->x.bare ? 0.4 : 1.5) + (panel->x.label[0] != '\0' ? 1.6 : 0.2);
+}
+
+static double room_above(const sg_panel *panel)
+{
+    return (panel->title[0] != '\0' ? 1.8 : 0.6) + (panel->top_label[0] != '\0' ? 2.6 : 0);
+}
+
+void sg_layout_init(sg_layout *layout, const sg_figure *figure, const sg_paper *paper)
+{
+    *layout = (sg_layout){.font = paper->font_size};
+    double font = layout->font;
+    layout->width = 72 * paper->width * (figure->width > 0 ? figure->width : 1);
+    double left[SG_PANELS_MAX] = {0}, right[SG_PANELS_MAX] = {0};
+    double above[SG_PANELS_MAX] = {0}, below[SG_PANELS_MAX] = {0};
+    for (size_t p = 0; p < figure->rows * figure->columns; p++) {
+        const sg_panel *panel = &figure->panels[p];
+        size_t row = p / figure->columns, column = p % figure->columns;
+        layout->x[p] = resolve(panel, &panel->x, false);
+        layout->y[p] = resolve(panel, &panel->y, true);
+        left[column] = fmax(left[column], font * room_left(panel, layout->y[p]));
+        right[column] = fmax(right[column], font * room_right(panel, layout->x[p]));
+        above[row] = fmax(above[row], font * room_above(panel));
+        below[row] = fmax(below[row], font * room_below(panel));
+        layout->label_room[column] = left[column] - 0.85 * font;
+    }
+    double margins = 0;
+    for (size_t c = 0; c < figure->columns; c++)
+        margins += left[c] + right[c];
+    layout->plot_width = (layout->width - margins) / (double)figure->columns;
+    layout->plot_height = layout->plot_width * (figure->aspect > 0 ? figure->aspect : 0.75);
+    double x = 0;
+    for (size_t c = 0; c < figure->columns; c++) {
+        layout->left[c] = x + left[c];
+        x += left[c] + layout->plot_width + right[c];
+    }
+    if (figure->legend != SG_LEGEND_NONE) {
+        collect_entries(layout, figure);
+        arrange_legend(layout);
+    }
+    double legend = layout->entry_count > 0 ? layout->legend_height + 0.5 * font : 0;
+    double y = figure->legend == SG_LEGEND_BELOW ? legend : 0;
+    layout->legend_bottom = 0.3 * font;
+    for (size_t r = figure->rows; r-- > 0;) {
+        layout->bottom[r] = y + below[r];
+        y += below[r] + layout->plot_height + above[r];
+    }
+    if (figure->legend == SG_LEGEND_ABOVE) {
+        layout->legend_bottom = y + 0.1 * font;
+        y += legend;
+    }
+    layout->height = y;
+}
