@@ -377,6 +377,66 @@ START_TEST(nul_bytes_and_other_encodings_are_refused)
 }
 END_TEST
 
+START_TEST(jsonl_keys_are_columns)
+{
+    sg_table *table = parsed(
+        "\xef\xbb\xbf{\"step\": 1, \"kl\": 1e-3, \"name\": \"a\\nb\", \"done\": false, \"gap\": "
+        "1}\r\n"
+        "\n"
+        "  {\"name\": \"\\u20ac\", \"step\": -2, \"kl\": NaN, \"done\": true, \"late\": null}  \n"
+        "{\"step\": 9223372036854775807, \"kl\": -Infinity, \"name\": [1, {\"x\": 2}], \"done\": "
+        "true, \"gap\": 3, \"mixed\": 0.5}");
+    const char *names[] = {"step", "kl", "name", "done", "gap", "late", "mixed"};
+    const sg_column_type types[] = {SG_COLUMN_INTEGER, SG_COLUMN_REAL, SG_COLUMN_TEXT,
+                                    SG_COLUMN_INTEGER, SG_COLUMN_REAL, SG_COLUMN_REAL,
+                                    SG_COLUMN_REAL};
+    ck_assert_uint_eq(sg_table_rows(table), 3);
+    ck_assert_uint_eq(sg_table_columns(table), COUNT(names));
+    for (size_t i = 0; i < COUNT(names); i++) {
+        ck_assert_str_eq(sg_table_column_name(table, i), names[i]);
+        ck_assert_msg(sg_table_column_type(table, i) == types[i], "type of %s", names[i]);
+    }
+    ck_assert_int_eq(sg_table_get_integer(table, 0, 1), -2);
+    ck_assert_int_eq(sg_table_get_integer(table, 0, 2), INT64_MAX);
+    ck_assert_double_eq(sg_table_get_real(table, 1, 0), 1e-3);
+    ck_assert(isnan(sg_table_get_real(table, 1, 1)));
+    ck_assert_double_eq(sg_table_get_real(table, 1, 2), -INFINITY);
+    ck_assert_str_eq(sg_table_get_text(table, 2, 0), "a\nb");
+    ck_assert_str_eq(sg_table_get_text(table, 2, 1), "\xe2\x82\xac");
+    ck_assert_str_eq(sg_table_get_text(table, 2, 2), "[1,{\"x\":2}]");
+    ck_assert_int_eq(sg_table_get_integer(table, 3, 0), 0);
+    ck_assert_int_eq(sg_table_get_integer(table, 3, 1), 1);
+    ck_assert(isnan(sg_table_get_real(table, 4, 1)));
+    ck_assert_double_eq(sg_table_get_real(table, 4, 2), 3);
+    ck_assert(isnan(sg_table_get_real(table, 5, 2)));
+    sg_table_free(table);
+}
+END_TEST
+
+static const struct {
+    const char *text, *place, *words;
+} bad_jsonl[] = {
+    {"{\"a\": 1}\n{\"a\": 2", "table:2:", "not complete"},
+    {"{\"a\": 1} {\"a\": 2}\n", "table:1: character 10", "more than one object"},
+    {"{\"a\": 1}\n\n[1, 2]\n", "table:3:", "one JSON object a line"},
+    {"{\"a\": 1}\n7\n", "table:2:", "one JSON object a line"},
+    {"{\"a\": 1,\n \"b\": 2}\n", "table:1:", "not complete"},
+    {"{\"a\": x}\n", "table:1: character 7", "one JSON object a line"},
+    {"{\"\": 1}\n", "table:1:", "empty key"},
+    {"{\"a\": \"x\\u0000y\"}\n", "table:1:", "NUL character"},
+};
+
+START_TEST(bad_jsonl_is_refused_with_its_place)
+{
+    sg_table *table = NULL;
+    sg_error error = {0};
+    put_file(bad_jsonl[_i].text, strlen(bad_jsonl[_i].text));
+    ck_assert_int_eq(sg_table_read(&table, path, &error), SG_EDATA);
+    ck_assert_msg(strstr(error.message, bad_jsonl[_i].place) != NULL, "%s", error.message);
+    ck_assert_msg(strstr(error.message, bad_jsonl[_i].words) != NULL, "%s", error.message);
+}
+END_TEST
+
 START_TEST(huge_cells_and_lines_are_read)
 {
     enum { SIZE = 1000000 };
@@ -811,8 +871,14 @@ END_TEST
  * with the sanitizers. Seed fixed, so a failure comes back. */
 START_TEST(damaged_files_never_harm)
 {
+    static const char jsonl[] = "{\"sequence\": 0, \"logp\": -1.5, \"text\": \"a \\u20ac\"}\n"
+                                "{\"sequence\": 1, \"logp\": NaN, \"text\": [1, {\"b\": null}]}\n"
+                                "{\"sequence\": 2, \"logp\": 1e400, \"mask\": true}\n";
     sg_table *good = nasty_table();
-    ck_assert_int_eq(sg_table_write(good, readable[_i], path, NULL), SG_OK);
+    if (_i < (int)COUNT(readable))
+        ck_assert_int_eq(sg_table_write(good, readable[_i], path, NULL), SG_OK);
+    else
+        put_file(jsonl, strlen(jsonl));
     sg_table_free(good);
     sg_text content = get_file();
     char *copy = malloc(content.length);
@@ -893,6 +959,9 @@ Suite *io_suite(void)
     tcase_add_test(tests, nul_bytes_and_other_encodings_are_refused);
     tcase_add_test(tests, huge_cells_and_lines_are_read);
     tcase_add_test(tests, standard_input_is_read);
+    tests = add_case(suite, "jsonl");
+    tcase_add_test(tests, jsonl_keys_are_columns);
+    tcase_add_loop_test(tests, bad_jsonl_is_refused_with_its_place, 0, COUNT(bad_jsonl));
     tests = add_case(suite, "files");
     tcase_add_test(tests, unreadable_files_say_why);
     tcase_add_loop_test(tests, a_full_disk_is_an_error, 0, COUNT(formats));
@@ -910,6 +979,6 @@ Suite *io_suite(void)
     tcase_add_test(tests, npz_arrays_must_fit_together);
     tcase_add_test(tests, npz_refuses_what_it_cannot_hold);
     tests = add_case(suite, "damage");
-    tcase_add_loop_test(tests, damaged_files_never_harm, 0, COUNT(readable));
+    tcase_add_loop_test(tests, damaged_files_never_harm, 0, COUNT(readable) + 1);
     return suite;
 }

@@ -292,36 +292,15 @@ static sg_status fill_table(struct reader *reader, const char *cell, sg_error *e
     return status;
 }
 
-/* NUL bytes would end cells early. They are the mark of another encoding or of another format. */
-static sg_status refuse_nul(const char *path, const sg_text *content, sg_error *error)
-{
-    const char *nul = memchr(content->data, '\0', content->length);
-    if (nul == NULL)
-        return SG_OK;
-    size_t line = 1, place = 1, column = 1;
-    for (const char *c = content->data; c < nul; c++) {
-        line += *c == '\n';
-        place = *c == '\n' ? 1 : place + 1;
-        column = *c == '\n' ? 1 : column + (*c == ',');
-    }
-    return sg_fail(error, SG_EDATA,
-                   "%.200s:%zu: a NUL byte at character %zu (column %zu); the file is not text in "
-                   "UTF-8, convert it to UTF-8 CSV",
-                   path, line, place, column);
-}
-
 sg_status sg_csv_read(sg_table *table, const char *path, sg_text *content, sg_error *error)
 {
-    sg_status status = refuse_nul(path, content, error);
-    if (status != SG_OK)
-        return status;
     struct reader reader = {.path = path, .table = table, .line = 1};
     reader.at = content->data;
     reader.end = content->data + content->length;
     if (strncmp(reader.at, "\xef\xbb\xbf", 3) == 0) /* byte order mark */
         reader.at += 3;
     reader.packed_end = reader.at;
-    status = read_header(&reader, error);
+    sg_status status = read_header(&reader, error);
     const char *cells = reader.packed_end;
     if (status == SG_OK) {
         reader.types = calloc(reader.columns, sizeof *reader.types);

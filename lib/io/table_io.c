@@ -89,6 +89,39 @@ static sg_status read_content(sg_text *content, const char *path, sg_error *erro
     return SG_OK;
 }
 
+/* NUL bytes would end cells early. They are the mark of another encoding or of another format. */
+static sg_status refuse_nul(const char *path, const sg_text *content, sg_error *error)
+{
+    const char *nul = memchr(content->data, '\0', content->length);
+    if (nul == NULL)
+        return SG_OK;
+    size_t line = 1, place = 1, column = 1;
+    for (const char *c = content->data; c < nul; c++) {
+        line += *c == '\n';
+        place = *c == '\n' ? 1 : place + 1;
+        column = *c == '\n' ? 1 : column + (*c == ',');
+    }
+    return sg_fail(error, SG_EDATA,
+                   "%.200s:%zu: a NUL byte at character %zu (column %zu); the file is not text in "
+                   "UTF-8, convert it to UTF-8 CSV",
+                   path, line, place, column);
+}
+
+static sg_status read_by_content(sg_table *table, const char *path, sg_text *content,
+                                 sg_error *error)
+{
+    const char *data = content->data;
+    if (strncmp(data, "PK\3\4", 4) == 0 || strncmp(data, "PK\5\6", 4) == 0)
+        return sg_npz_read(table, path, content, error);
+    sg_status status = refuse_nul(path, content, error);
+    if (status != SG_OK)
+        return status;
+    const char *mark = strncmp(data, "\xef\xbb\xbf", 3) == 0 ? data + 3 : data;
+    if (mark[strspn(mark, " \t\r\n")] == '{')
+        return sg_jsonl_read(table, path, content, error);
+    return sg_csv_read(table, path, content, error);
+}
+
 sg_status sg_table_read(sg_table **table, const char *path, sg_error *error)
 {
     sg_text content = {0};
@@ -97,13 +130,9 @@ sg_status sg_table_read(sg_table **table, const char *path, sg_error *error)
     sg_status status = read_content(&content, path, error);
     if (status == SG_OK) {
         result = sg_table_alloc();
-        if (result == NULL)
-            status = sg_fail(error, SG_ENOMEM, "not enough memory to read %.200s", name);
-        else if (content.length >= 4 &&
-                 (memcmp(content.data, "PK\3\4", 4) == 0 || memcmp(content.data, "PK\5\6", 4) == 0))
-            status = sg_npz_read(result, name, &content, error);
-        else
-            status = sg_csv_read(result, name, &content, error);
+        status = result != NULL
+                     ? read_by_content(result, name, &content, error)
+                     : sg_fail(error, SG_ENOMEM, "not enough memory to read %.200s", name);
     }
     sg_text_free(&content);
     if (status != SG_OK) {
