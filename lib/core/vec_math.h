@@ -3,6 +3,7 @@
 #define SG_VEC_MATH_H
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -138,13 +139,13 @@ static inline double sg_exp(double x)
     return sg_scale_exp(1.0, x);
 }
 
-/* x = 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); log(x) = k ln 2 + log(1 + f). */
-static inline float sg_logf(float x)
+/* log(x 2^more) of a positive normal number: x = 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2)
+ * gives (k + more) ln 2 + log(1 + f). Of 0 and subnormal numbers it is something finite below -87
+ * (-708 in double precision), so that x log(x) is right or negligible. */
+static inline float sg_log_normalf(float x, float more)
 {
-    float tiny = x < 0x1p-126f ? 0x1p24f : 1.0f;
-    float exponent = x < 0x1p-126f ? -24.0f : 0.0f;
-    uint32_t bits = sg_bits_of_float(x * tiny) - 0x3f3504f3u;
-    float k = (float)((int32_t)bits >> 23) + exponent;
+    uint32_t bits = sg_bits_of_float(x) - 0x3f3504f3u;
+    float k = (float)((int32_t)bits >> 23) + more;
     float f = sg_float_of_bits((bits & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
     float p = 0x1.1457aap-4f;
     p = p * f - 0x1.de3c16p-4f;
@@ -157,7 +158,13 @@ static inline float sg_logf(float x)
     p = p * f + 0x1.555548p-2f;
     float square = f * f;
     float y = (k * 0x1.7f7d1cp-20f + (square * f * p - 0.5f * square)) + f;
-    y += k * 0x1.62e4p-1f;
+    return y + k * 0x1.62e4p-1f;
+}
+
+static inline float sg_logf(float x)
+{
+    bool tiny = x < 0x1p-126f;
+    float y = sg_log_normalf(tiny ? x * 0x1p24f : x, tiny ? -24.0f : 0.0f);
     y = x < INFINITY ? y : x;
     y = x == 0 ? -INFINITY : y;
     return x < 0 ? NAN : y;
@@ -178,16 +185,20 @@ static inline double sg_log_excess(double f)
     return s * (half + z * p) - half;
 }
 
-static inline double sg_log(double x)
+static inline double sg_log_normal(double x, double more)
 {
-    double tiny = x < 0x1p-1022 ? 0x1p54 : 1.0;
-    double exponent = x < 0x1p-1022 ? -54.0 : 0.0;
-    uint64_t bits = sg_bits_of_double(x * tiny) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
+    uint64_t bits = sg_bits_of_double(x) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
     /* The biased exponent becomes a double without an integer conversion, which few instruction
      * sets have. */
-    double k = (sg_double_of_bits(0x4330000000000000u | bits >> 52) - (0x1p52 + 1023)) + exponent;
+    double k = sg_double_of_bits(0x4330000000000000u | bits >> 52) - (0x1p52 + 1023) + more;
     double f = sg_double_of_bits((bits & 0x000fffffffffffffu) + 0x3fe6a09e667f3bcdu) - 1.0;
-    double y = k * 0x1.62e42fefa2p-1 + ((sg_log_excess(f) + k * 0x1.9ef35793c7673p-41) + f);
+    return k * 0x1.62e42fefa2p-1 + ((sg_log_excess(f) + k * 0x1.9ef35793c7673p-41) + f);
+}
+
+static inline double sg_log(double x)
+{
+    bool tiny = x < 0x1p-1022;
+    double y = sg_log_normal(tiny ? x * 0x1p54 : x, tiny ? -54.0 : 0.0);
     y = x < INFINITY ? y : x;
     y = x == 0 ? -INFINITY : y;
     return x < 0 ? (double)NAN : y;

@@ -28,6 +28,7 @@ typedef struct sg_row_view {
  */
 typedef struct sg_row_job {
     sg_optimizer_kind kind;
+    double reach;    /* upper bound of every |delta| */
     bool near;       /* every |delta| <= SG_NEAR: one power of two is enough and shift is 0 */
     bool sparse;     /* only sampled tokens move (SGD with W = 0) */
     double push;     /* W, the sum of the pushes; 0 when it is only rounding */

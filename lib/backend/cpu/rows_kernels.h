@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Kernels of one precision: included by rows.simd.c with SG_REAL, SG_NAME, SG_SCALE_EXP,
- * SG_SCALE_EXP_NEAR and SG_SQRT defined, hence no include guard. A tile is handled in short stages;
- * what passes between them stays in the first-level cache, and each stage is a plain loop that
- * compilers turn into vector code. */
+ * SG_SCALE_EXP_NEAR, SG_EXPM1_SMALL,
+ * SG_SMALL, SG_LOG_NORMAL, SG_SQRT and the names of its bits defined, hence no include guard. A
+ * tile is handled in short stages; what passes between them stays in the first-level cache, and
+ * each stage is a plain loop that compilers turn into vector code. */
 
 /* One tile of a row. n is a multiple of SG_LANES and covers the padding. */
 typedef struct SG_NAME(tile) {
@@ -28,6 +29,20 @@ static double SG_NAME(tile_mass)(const SG_REAL *q, size_t n)
     for (size_t i = 0; i < n / 8; i += 2) {
         a += __builtin_convertvector(v[i], sg_lanes);
         b += __builtin_convertvector(v[i + 1], sg_lanes);
+    }
+    return lanes_total(&a, &b);
+}
+
+static double SG_NAME(tile_square)(const SG_REAL *q, size_t n)
+{
+    typedef SG_REAL eight __attribute__((vector_size(8 * sizeof(SG_REAL)), may_alias));
+    const eight *v = (const eight *)(const void *)q;
+    sg_lanes a = {0}, b = {0};
+    for (size_t i = 0; i < n / 8; i += 2) {
+        sg_lanes x = __builtin_convertvector(v[i], sg_lanes);
+        sg_lanes y = __builtin_convertvector(v[i + 1], sg_lanes);
+        a += x * x;
+        b += y * y;
     }
     return lanes_total(&a, &b);
 }
@@ -147,8 +162,53 @@ static void SG_NAME(put_back)(const touched *list, const SG_NAME(tile) * tile, d
     }
 }
 
-static void SG_NAME(statistics)(const SG_NAME(tile) * tile, const sg_row_job *job,
-                                const touched *list, const SG_REAL *x, sg_row_sums *sums)
+/* Sums over the free tokens (the others have been set to q = x = 0) when no |x| exceeds 2^-6: from
+ * the moments sum p x^k, as exp(x) - 1 - x = x^2/2! + x^3/3! + ... and x exp(x) - exp(x) + 1 =
+ * x^2/2! + 2 x^3/3! + 3 x^4/4! + ... */
+static void SG_NAME(moments)(const SG_NAME(tile) * tile, const sg_row_job *job, const SG_REAL *x,
+                             sg_row_sums *sums)
+{
+    typedef SG_REAL eight __attribute__((vector_size(8 * sizeof(SG_REAL)), may_alias));
+    const eight *qs = (const eight *)(const void *)tile->q, *xs = (const eight *)(const void *)x;
+    const sg_lanes zero = {0};
+    sg_lanes mass = zero, square = zero, norm = zero, m1 = zero, m2 = zero, m3 = zero, m4 = zero,
+             m5 = zero, m6 = zero, m7 = zero;
+    double inverse_total = job->inverse_total;
+    for (size_t i = 0; i < tile->n / 8; i++) {
+        sg_lanes p = __builtin_convertvector(qs[i], sg_lanes) * inverse_total;
+        sg_lanes d = __builtin_convertvector(xs[i], sg_lanes);
+        mass += p;
+        square += p * p;
+        norm += d * d;
+        p *= d;
+        m1 += p;
+        p *= d;
+        m2 += p;
+        p *= d;
+        m3 += p;
+        p *= d;
+        m4 += p;
+        p *= d;
+        m5 += p;
+        p *= d;
+        m6 += p;
+        p *= d;
+        m7 += p;
+    }
+    double s2 = lanes_total(&m2, &zero), s3 = lanes_total(&m3, &zero);
+    double s4 = lanes_total(&m4, &zero), s5 = lanes_total(&m5, &zero);
+    double s6 = lanes_total(&m6, &zero), s7 = lanes_total(&m7, &zero);
+    sums->free_mass = lanes_total(&mass, &zero);
+    sums->free_collision = lanes_total(&square, &zero);
+    sums->norm2 = lanes_total(&norm, &zero);
+    sums->first = lanes_total(&m1, &zero);
+    sums->excess = s2 / 2 + (s3 / 6 + (s4 / 24 + (s5 / 120 + (s6 / 720 + s7 / 5040))));
+    sums->reverse = s2 / 2 + (s3 / 3 + (s4 / 8 + (s5 / 30 + (s6 / 144 + s7 / 840))));
+}
+
+/* The same for steps of any size. A common shift of all logits changes no divergence. */
+static void SG_NAME(any_moments)(const SG_NAME(tile) * tile, const sg_row_job *job,
+                                 const SG_REAL *x, sg_row_sums *sums)
 {
     _Alignas(64) double p[SG_TILE], d[SG_TILE], excess[SG_TILE], reverse[SG_TILE];
     size_t n = tile->n;
@@ -156,14 +216,10 @@ static void SG_NAME(statistics)(const SG_NAME(tile) * tile, const sg_row_job *jo
         p[i] = (double)tile->q[i] * job->inverse_total;
         d[i] = (double)x[i];
     }
-    for (size_t k = 0; k < list->count; k++)
-        p[list->index[k]] = d[list->index[k]] = 0;
-    *sums = (sg_row_sums){0};
     sums->free_mass = sum_array(p, n);
     sums->free_collision = sum_products(p, p, n);
     sums->norm2 = sum_products(d, d, n);
-    sums->max_free = max_array(d, n);
-    double shift = job->shift; /* a common shift changes no divergence */
+    double shift = job->shift;
     for (size_t i = 0; i < n; i++) {
         double y = d[i] - shift, e = exp_excess(y);
         d[i] = y;
@@ -173,16 +229,88 @@ static void SG_NAME(statistics)(const SG_NAME(tile) * tile, const sg_row_job *jo
     sums->first = sum_products(p, d, n);
     sums->excess = sum_products(p, excess, n);
     sums->reverse = sum_products(p, reverse, n);
+}
+
+/* Greatest of 0 and x[i]. */
+static double SG_NAME(greatest)(const SG_REAL *x, size_t n)
+{
+    SG_INT best = 0;
+    for (size_t i = 0; i < n; i++) {
+        SG_INT bits = (SG_INT)SG_BITS(x[i]);
+        best = bits > best ? bits : best;
+    }
+    return (double)SG_REAL_OF_BITS((SG_UINT)best);
+}
+
+/* Takes the sampled tokens out of the tile (put_back brings them back) and x. */
+static void SG_NAME(statistics)(const SG_NAME(tile) * tile, const sg_row_job *job,
+                                const touched *list, SG_REAL *x, double reach, sg_row_sums *sums)
+{
+    for (size_t k = 0; k < list->count; k++)
+        tile->q[list->index[k]] = x[list->index[k]] = 0;
+    *sums = (sg_row_sums){0};
+    if (reach <= 0x1p-6)
+        SG_NAME(moments)(tile, job, x, sums);
+    else
+        SG_NAME(any_moments)(tile, job, x, sums);
+    sums->max_free = SG_NAME(greatest)(x, tile->n);
     for (size_t k = 0; k < list->count; k++) {
         double g = list->push[k] + job->gradient * list->q[k];
-        double pk = list->q[k] * job->inverse_total;
-        double y = list->x[k] - shift, e = exp_excess(y);
+        double p = list->q[k] * job->inverse_total;
+        double y = list->x[k] - job->shift, e = exp_excess(y);
         sums->touched_norm2 += g * g;
         sums->norm2 += list->x[k] * list->x[k];
-        sums->first += pk * y;
-        sums->excess += pk * e;
-        sums->reverse += pk * (y * (e + y) - e);
+        sums->first += p * y;
+        sums->excess += p * e;
+        sums->reverse += p * (y * (e + y) - e);
     }
+}
+
+/* Upper bound of |x| over the tokens without a sample of a tile. No q of a tile exceeds its mass.
+ */
+static double SG_NAME(reach)(const sg_row_view *row, const sg_row_job *job, size_t index)
+{
+    double reach = job->reach;
+    if (job->kind == SG_SGD)
+        reach = fmin(reach, fabs(job->gradient * job->step) * row->mass[index]);
+    return job->shift == 0 ? reach : (double)INFINITY;
+}
+
+/* q <- q exp(x - shift), by the shortest way that `reach` allows; each is exact to the last place
+ * or so. */
+static void SG_NAME(apply)(const SG_NAME(tile) * tile, const sg_row_job *job,
+                           const SG_REAL *restrict x, double reach)
+{
+    SG_REAL *restrict q = tile->q, shift = (SG_REAL)job->shift;
+    if (reach <= SG_SMALL)
+        for (size_t i = 0; i < tile->n; i++)
+            q[i] += q[i] * SG_EXPM1_SMALL(x[i]);
+    else if (reach <= SG_NEAR)
+        for (size_t i = 0; i < tile->n; i++)
+            q[i] = SG_SCALE_EXP_NEAR(q[i], x[i]);
+    else
+        for (size_t i = 0; i < tile->n; i++)
+            q[i] = SG_SCALE_EXP(q[i], x[i] - shift);
+}
+
+/* SGD by small steps, the case that matters most: one pass with everything in registers. The same
+ * operations in the same order as the stages below, hence the same bits. Returns the new mass. */
+static double SG_NAME(sgd_small)(const SG_NAME(tile) * tile, const sg_row_job *job)
+{
+    typedef SG_REAL sixteen __attribute__((vector_size(16 * sizeof(SG_REAL)), may_alias));
+    typedef SG_REAL eight __attribute__((vector_size(8 * sizeof(SG_REAL)), may_alias));
+    sixteen *v = (sixteen *)(void *)tile->q;
+    SG_REAL factor = (SG_REAL)(job->gradient * job->step);
+    sg_lanes a = {0}, b = {0};
+    for (size_t i = 0; i < tile->n / 16; i++) {
+        sixteen q = v[i], x = factor * q;
+        q += q * SG_EXPM1_SMALL(x);
+        v[i] = q;
+        const eight *half = (const eight *)(const void *)&v[i];
+        a += __builtin_convertvector(half[0], sg_lanes);
+        b += __builtin_convertvector(half[1], sg_lanes);
+    }
+    return lanes_total(&a, &b);
 }
 
 static void SG_NAME(update_tile)(const sg_row_view *row, const sg_row_job *job,
@@ -195,21 +323,20 @@ static void SG_NAME(update_tile)(const sg_row_view *row, const sg_row_job *job,
         *sums = (sg_row_sums){0};
     if (job->sparse && list->count == 0)
         return;
+    double reach = SG_NAME(reach)(row, job, index);
+    if (job->kind == SG_SGD && !sums && list->count == 0 && reach <= SG_SMALL) {
+        row->mass[index] = SG_NAME(sgd_small)(&tile, job);
+        return;
+    }
     _Alignas(64) SG_REAL x[SG_TILE];
     SG_NAME(lift)(list, &tile);
     SG_NAME(touched_changes)(list, job);
     SG_NAME(changes)(&tile, job, x, false);
     if (sums)
-        SG_NAME(statistics)(&tile, job, list, x, sums);
-    SG_REAL *restrict q = tile.q, shift = (SG_REAL)job->shift;
-    if (job->near)
-        for (size_t i = 0; i < tile.n; i++)
-            q[i] = SG_SCALE_EXP_NEAR(q[i], x[i]);
-    else
-        for (size_t i = 0; i < tile.n; i++)
-            q[i] = SG_SCALE_EXP(q[i], x[i] - shift);
+        SG_NAME(statistics)(&tile, job, list, x, reach, sums);
+    SG_NAME(apply)(&tile, job, x, reach);
     SG_NAME(put_back)(list, &tile, job->shift);
-    row->mass[index] = SG_NAME(tile_mass)(q, tile.n);
+    row->mass[index] = SG_NAME(tile_mass)(tile.q, tile.n);
 }
 
 static void SG_NAME(update_tree)(const sg_row_view *row, const sg_row_job *job,
@@ -263,31 +390,50 @@ static double SG_NAME(peak)(const sg_row_view *row, const sg_row_job *job, size_
     return best;
 }
 
-static void SG_NAME(look_tile)(const sg_row_view *row, size_t head, size_t index, sg_row_look *look)
+/* Sum of x[i] over the first `cut` of n reals, the others counting as 0. */
+static double SG_NAME(sum_to)(const SG_REAL *x, size_t n, size_t cut)
 {
-    SG_NAME(tile) tile = SG_NAME(tile_at)(row, index);
-    _Alignas(64) double q[SG_TILE], s[SG_TILE];
-    size_t n = tile.n, base = index * SG_TILE;
-    int64_t max = 0;
-    uint64_t min = UINT64_MAX;
-    size_t positive = 0;
+    _Alignas(64) SG_REAL part[SG_TILE];
+    for (size_t i = 0; i < n; i++)
+        part[i] = i < cut ? x[i] : 0;
+    return SG_NAME(tile_mass)(part, n);
+}
+
+static double SG_NAME(sum_from)(const SG_REAL *x, size_t n, size_t cut)
+{
+    _Alignas(64) SG_REAL part[SG_TILE];
+    for (size_t i = 0; i < n; i++)
+        part[i] = i < cut ? 0 : x[i];
+    return SG_NAME(tile_mass)(part, n);
+}
+
+/* Greatest and least positive q, and how many there are, through the order of their bits. */
+static void SG_NAME(look_extremes)(const SG_REAL *q, size_t n, sg_row_look *look)
+{
+    SG_INT max = 0, positive = 0;
+    SG_UINT min = (SG_UINT)-1;
     for (size_t i = 0; i < n; i++) {
-        double value = (double)tile.q[i], product = value * sg_log(value);
-        q[i] = value;
-        s[i] = value > 0 ? product : 0;
-    }
-    for (size_t i = 0; i < n; i++) {
-        uint64_t bits = sg_bits_of_double(q[i]);
-        max = (int64_t)bits > max ? (int64_t)bits : max;
+        SG_UINT bits = SG_BITS(q[i]);
+        max = (SG_INT)bits > max ? (SG_INT)bits : max;
         min = bits - 1 < min ? bits - 1 : min; /* 0 wraps to the greatest */
         positive += bits != 0;
     }
-    *look = (sg_row_look){.mass = sum_array(q, n),
-                          .mass_log = sum_array(s, n),
-                          .square = sum_products(q, q, n),
-                          .positive = positive};
-    look->max = sg_double_of_bits((uint64_t)max);
-    look->min = positive ? sg_double_of_bits(min + 1) : (double)INFINITY;
+    look->positive = (size_t)positive;
+    look->max = (double)SG_REAL_OF_BITS((SG_UINT)max);
+    look->min = positive ? (double)SG_REAL_OF_BITS(min + 1) : (double)INFINITY;
+}
+
+static void SG_NAME(look_tile)(const sg_row_view *row, size_t head, size_t index, sg_row_look *look)
+{
+    SG_NAME(tile) tile = SG_NAME(tile_at)(row, index);
+    _Alignas(64) SG_REAL product[SG_TILE];
+    size_t n = tile.n, base = index * SG_TILE;
+    for (size_t i = 0; i < n; i++)
+        product[i] = tile.q[i] * SG_LOG_NORMAL(tile.q[i], 0);
+    *look = (sg_row_look){.mass = row->mass[index],
+                          .mass_log = SG_NAME(tile_mass)(product, n),
+                          .square = SG_NAME(tile_square)(tile.q, n)};
+    SG_NAME(look_extremes)(tile.q, n, look);
     size_t cut = head <= base ? 0 : head - base >= n ? n : head - base;
     if (cut == n) {
         look->head_mass = look->mass;
@@ -296,19 +442,10 @@ static void SG_NAME(look_tile)(const sg_row_view *row, size_t head, size_t index
         look->tail_mass = look->mass;
         look->tail_mass_log = look->mass_log;
     } else {
-        _Alignas(64) double part[SG_TILE];
-        for (size_t i = 0; i < n; i++)
-            part[i] = i < cut ? q[i] : 0;
-        look->head_mass = sum_array(part, n);
-        for (size_t i = 0; i < n; i++)
-            part[i] = i < cut ? s[i] : 0;
-        look->head_mass_log = sum_array(part, n);
-        for (size_t i = 0; i < n; i++)
-            part[i] = i < cut ? 0 : q[i];
-        look->tail_mass = sum_array(part, n);
-        for (size_t i = 0; i < n; i++)
-            part[i] = i < cut ? 0 : s[i];
-        look->tail_mass_log = sum_array(part, n);
+        look->head_mass = SG_NAME(sum_to)(tile.q, n, cut);
+        look->head_mass_log = SG_NAME(sum_to)(product, n, cut);
+        look->tail_mass = SG_NAME(sum_from)(tile.q, n, cut);
+        look->tail_mass_log = SG_NAME(sum_from)(product, n, cut);
     }
 }
 

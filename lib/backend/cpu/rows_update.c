@@ -154,6 +154,7 @@ static void job_init(sg_row_job *job, const sg_rows *rows, sg_row_head *head, co
         job->eps = fmax(o->eps * job->scale * root, least);
         bound = o->lr * adam_bound(o, time);
     }
+    job->reach = bound;
     job->near = bound <= SG_NEAR;
     job->sparse = o->kind == SG_SGD && push == 0 && job->near;
 }

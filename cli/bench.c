@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Harness of the benchmarks: which workloads, how often, and the table. */
+#include "cli/bench.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "cli/bench_case.h"
+#include "core/text.h"
+
+const char *const bench_names[] = {"W1",      "W1g",     "W1s",        "W1.stats", "W2.update",
+                                   "W2.step", "W2.draw", "W2.observe", "W2a",      NULL};
+
+enum { LEAST_REPETITIONS = 7, USUAL_REPETITIONS = 15, MOST_REPETITIONS = 1000 };
+
+typedef struct timing {
+    double median, best, cpu;
+} timing;
+
+static double seconds(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static timing measure(const bench_case *work, int repetitions)
+{
+    double wall[MOST_REPETITIONS], cpu = INFINITY;
+    work->run(work->data); /* warms caches, pages and threads */
+    for (int i = 0; i < repetitions; i++) {
+        double cpu_start = seconds(CLOCK_PROCESS_CPUTIME_ID), start = seconds(CLOCK_MONOTONIC);
+        work->run(work->data);
+        wall[i] = seconds(CLOCK_MONOTONIC) - start;
+        cpu = fmin(cpu, seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_start);
+    }
+    qsort(wall, (size_t)repetitions, sizeof *wall, by_size);
+    return (timing){wall[repetitions / 2], wall[0], cpu};
+}
+
+static int threads(void)
+{
+#ifdef _OPENMP
+    return omp_get_max_threads();
+#else
+    return 1;
+#endif
+}
+
+static const struct {
+    const char *name;
+    sg_column_type type;
+} columns[] = {
+    {"workload", SG_COLUMN_TEXT},
+    {"backend", SG_COLUMN_TEXT},
+    {"threads", SG_COLUMN_INTEGER},
+    {"shape", SG_COLUMN_TEXT},
+    {"median_s", SG_COLUMN_REAL},
+    {"best_s", SG_COLUMN_REAL},
+    {"cpu_s", SG_COLUMN_REAL},
+    {"repetitions", SG_COLUMN_INTEGER},
+    {"bytes", SG_COLUMN_REAL},
+    {"gb_per_s", SG_COLUMN_REAL},
+    {"machine_gb_per_s", SG_COLUMN_REAL},
+    {"fraction", SG_COLUMN_REAL},
+    {"error_vs_fp64", SG_COLUMN_REAL},
+};
+
+static sg_status add_row(sg_table *table, const char *name, const bench_case *work, timing time,
+                         int repetitions, double machine, sg_error *error)
+{
+    size_t row = sg_table_rows(table), c = 0;
+    sg_status status = sg_table_add_rows(table, 1, error);
+    char backend[40];
+    snprintf(backend, sizeof backend, "%s%s", strchr(work->backend, '/') ? "" : "cpu/",
+             work->backend);
+    if (status == SG_OK)
+        status = sg_table_set_text(table, c++, row, name, error);
+    if (status == SG_OK)
+        status = sg_table_set_text(table, c++, row, backend, error);
+    if (status == SG_OK)
+        sg_table_set_integer(table, c++, row, threads());
+    if (status == SG_OK)
+        status = sg_table_set_text(table, c++, row, work->shape, error);
+    if (status != SG_OK)
+        return status;
+    double rate = work->bytes / time.best * 1e-9;
+    sg_table_set_real(table, c++, row, time.median);
+    sg_table_set_real(table, c++, row, time.best);
+    sg_table_set_real(table, c++, row, time.cpu);
+    sg_table_set_integer(table, c++, row, repetitions);
+    sg_table_set_real(table, c++, row, work->bytes);
+    sg_table_set_real(table, c++, row, rate);
+    sg_table_set_real(table, c++, row, machine);
+    sg_table_set_real(table, c++, row, rate / machine);
+    sg_table_set_real(table, c++, row, work->error);
+    return SG_OK;
+}
+
+static sg_status run_one(const char *name, const bench_options *options, sg_table *table,
+                         sg_error *error)
+{
+    int repetitions = options->repetitions ? options->repetitions : USUAL_REPETITIONS;
+    repetitions = repetitions < LEAST_REPETITIONS  ? LEAST_REPETITIONS
+                  : repetitions > MOST_REPETITIONS ? MOST_REPETITIONS
+                                                   : repetitions;
+    bench_case work = {0};
+    size_t cut = options->small ? 16 : 1;
+    sg_status status = strncmp(name, "W1", 2) == 0 ? bench_gates_prepare(name, cut, &work, error)
+                                                   : bench_rows_prepare(name, cut, &work, error);
+    if (status == SG_OK) {
+        double before = bench_machine(work.traffic);
+        timing time = measure(&work, repetitions);
+        double machine = fmax(before, bench_machine(work.traffic));
+        status = add_row(table, name, &work, time, repetitions, machine, error);
+    }
+    if (work.free)
+        work.free(work.data);
+    return status;
+}
+
+/* "W2" wants W2.update, W2.step, ...; "W1" only W1 itself, as its parts have names of their own. */
+static bool wants(const char *wanted, const char *name)
+{
+    size_t length = strlen(wanted);
+    return strcmp(wanted, name) == 0 ||
+           (strcmp(wanted, "W1") != 0 && strncmp(wanted, name, length) == 0 && name[length] == '.');
+}
+
+static sg_status check_names(const char *const *workloads, size_t count, sg_error *error)
+{
+    for (size_t w = 0; w < count; w++) {
+        bool known = false;
+        for (size_t k = 0; bench_names[k]; k++)
+            known = known || wants(workloads[w], bench_names[k]);
+        if (known)
+            continue;
+        const char *near = sg_nearest_name(workloads[w], bench_names);
+        return sg_fail(error, SG_EARGUMENT, "there is no workload %s%s%s%s", workloads[w],
+                       near ? "; did you mean " : "; they are W1, W1g, W1s, W1.stats, W2, W2a",
+                       near ? near : "", near ? "?" : "");
+    }
+    return SG_OK;
+}
+
+sg_status bench_run(const char *const *workloads, size_t count, const bench_options *options,
+                    sg_table **table, sg_error *error)
+{
+    *table = NULL;
+    sg_status status = check_names(workloads, count, error);
+    sg_table *made = status == SG_OK ? sg_table_alloc() : NULL;
+    if (status == SG_OK && !made)
+        return sg_fail(error, SG_ENOMEM, "not enough memory for a table");
+    for (size_t c = 0; c < sizeof columns / sizeof *columns && status == SG_OK; c++)
+        status = sg_table_add_column(made, columns[c].name, columns[c].type, error);
+    for (size_t k = 0; bench_names[k] && status == SG_OK; k++) {
+        bool wanted = count == 0;
+        for (size_t w = 0; w < count; w++)
+            wanted = wanted || wants(workloads[w], bench_names[k]);
+        if (wanted)
+            status = run_one(bench_names[k], options, made, error);
+    }
+    if (status != SG_OK) {
+        sg_table_free(made);
+        return status;
+    }
+    *table = made;
+    return SG_OK;
+}

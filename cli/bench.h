@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_CLI_BENCH_H
+#define SG_CLI_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/status.h"
+#include "core/table.h"
+
+/* Benchmarks: each workload is first checked against double precision, then timed beside what this
+ * machine's memory does in the same process, with the threads that OpenMP would use.
+ * tests/bench/peer_torch.py is the executable definition of the same workloads in another program.
+ *
+ *   W1        SAPO value and slope of 10^7 ratios            W1g  the same for the hard clip of
+ * GRPO W1s       GSPO: 10^4 sequences of 1000 tokens            W1.stats  mean weight, clip shares,
+ * histogram of W1 W2.update one SGD update of 64 states of 131072 tokens from 16 samples each
+ * (log-probabilities, SAPO, gradient) W2.step   16 draws a state, old log-probabilities, entropy,
+ * then 4 such updates, row by row W2.draw   16 draws a state from known tile masses W2.observe
+ * entropy and the other sums of a row W2a       W2.update with Adam instead of SGD
+ *
+ * The table has one row per workload:
+ *   workload, backend, threads, shape, median_s, best_s, cpu_s, repetitions, bytes, gb_per_s,
+ * machine_gb_per_s, fraction, error_vs_fp64 cpu_s is the least processor time of one repetition,
+ * all threads together. bytes is what the workload must read and write once; machine_gb_per_s is a
+ * copy, an update in place or a read of arrays beyond the caches, whichever the workload resembles,
+ * in the same count. The two rates and their quotient `fraction` come from best times: other
+ * programs only make them smaller. */
+typedef struct bench_options {
+    bool small;      /* sizes divided by 16 */
+    int repetitions; /* at least 7; 0 means 15 */
+} bench_options;
+
+/* Names may be prefixes up to a dot: "W2" means all of W2.*. count 0: all. Appends nothing on
+ * failure. SG_EARGUMENT for an unknown name, SG_ENOMEM. */
+sg_status bench_run(const char *const *workloads, size_t count, const bench_options *options,
+                    sg_table **table, sg_error *error);
+
+/* Names of all workloads, NULL at the end. */
+extern const char *const bench_names[];
+
+#endif
