@@ -124,7 +124,7 @@ $(BUILD)/softgate-check: $(call object,$(check_sources) $(check_support)) $(plot
 	$(quiet)$(CC) $(all_cflags) $(LDFLAGS) -o $@ $^ $(check_libs) $(libs)
 
 check: $(BUILD)/softgate-check $(BUILD)/softgate ## build and run every test (CK_RUN_SUITE=name for one suite)
-	SOFTGATE=$(abspath $(BUILD)/softgate) TEST_DATA=$(abspath tests) $(if $(SANITIZE),CK_FORK=no) $(BUILD)/softgate-check
+	@OMP_WAIT_POLICY=passive SOFTGATE=$(abspath $(BUILD)/softgate) TEST_DATA=$(abspath tests) $(if $(SANITIZE),CK_FORK=no) $(BUILD)/softgate-check
 
 setup: ## install what is missing with the system's package manager
 	@$(if $(MAKE_RESTARTS),:,$(setup))

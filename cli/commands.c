@@ -8,7 +8,7 @@
 enum { MAX_COMMANDS = 32 };
 
 const cli_command *const cli_commands[] = {
-    &cli_objectives_command, &cli_curve, &cli_replay, &cli_info, &cli_help,
+    &cli_objectives_command, &cli_curve, &cli_replay, &cli_simulate, &cli_info, &cli_help,
     &cli_version_command,    NULL,
 };
 

@@ -3,6 +3,7 @@
 #include <gsl/gsl_errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #ifdef _OPENMP
@@ -21,6 +22,25 @@ static void hold_standard_streams(void)
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
             _exit(CLI_EXIT_IO);
+}
+
+/* Threads that spin while they wait make everything many times slower as soon as another program
+ * wants a core. OpenMP reads its wishes before main, so state them and start over. */
+static void wait_without_spinning(char **arguments)
+{
+#ifdef _OPENMP
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") ||
+        setenv("OMP_WAIT_POLICY", "passive", 1) != 0)
+        return;
+    char path[4096];
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (length <= 0)
+        return; /* no such thing on this system: spin */
+    path[length] = '\0';
+    execv(path, arguments);
+#else
+    (void)arguments;
+#endif
 }
 
 static int check_backend(const cli_call *call)
@@ -78,6 +98,7 @@ static int dispatch(int count, char **arguments)
 
 int main(int count, char **arguments)
 {
+    wait_without_spinning(arguments);
     hold_standard_streams();
     signal(SIGPIPE, SIG_DFL); /* a reader that has had enough ends the tool quietly */
     cli_interrupt_setup();

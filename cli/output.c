@@ -8,6 +8,7 @@
 
 #include "cli/build_info.h"
 #include "cli/say.h"
+#include "io/atomic_file.h"
 #include "io/table_io.h"
 
 static bool set_if_absent(sg_table *table, const char *key, const char *value, sg_error *error)
@@ -78,6 +79,18 @@ int cli_write_table(const cli_call *call, sg_table *table)
     if (!is_stdout(path))
         cli_note("wrote %s: %zu rows, %zu columns", path, sg_table_rows(table),
                  sg_table_columns(table));
+    return CLI_EXIT_DONE;
+}
+
+int cli_check_output(const cli_call *call)
+{
+    sg_error error;
+    sg_atomic_file file;
+    if (is_stdout(call->common.output))
+        return CLI_EXIT_DONE;
+    if (sg_atomic_open(&file, call->common.output, &error) != SG_OK)
+        return cli_report(&error);
+    sg_atomic_discard(&file);
     return CLI_EXIT_DONE;
 }
 

@@ -17,6 +17,10 @@ sg_format cli_output_format(const cli_call *call);
  * exit code. */
 int cli_write_table(const cli_call *call, sg_table *table);
 
+/* Before long work: can the file of --output be written? Prints what is wrong; returns the exit
+ * code. */
+int cli_check_output(const cli_call *call);
+
 /* Make standard output hold what was printed, or say why not. Returns `code`, or 3. */
 int cli_finish_output(int code);
 

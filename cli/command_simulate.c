@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <stdio.h>
+
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/say.h"
+#include "sim/simulate.h"
+
+typedef struct simulate_options {
+    cli_list set;
+    bool print_config, columns;
+} simulate_options;
+
+#define PLACE(field) .offset = offsetof(simulate_options, field)
+
+static const cli_option options[] = {
+    {.name = "set",
+     .kind = CLI_LIST,
+     .value = "KEY=VALUE",
+     .help = "replace a value of the experiment, such as run.seeds=4",
+     PLACE(set)},
+    {.name = "print-config",
+     .kind = CLI_FLAG,
+     .help =
+         "print the experiment with every key, its value and meaning, and do not run it; without "
+         "EXPERIMENT the defaults",
+     PLACE(print_config)},
+    {.name = "columns",
+     .kind = CLI_FLAG,
+     .help = "explain the columns of the result instead",
+     PLACE(columns)},
+    {.name = NULL},
+};
+
+static const cli_example examples[] = {
+    {"softgate simulate --print-config > experiment.yaml", "start from the defaults"},
+    {"softgate simulate experiment.yaml -o runs.csv", "run it"},
+    {"softgate simulate experiment.yaml --set policy.vocabulary=1000 --set run.steps=100 "
+     "--set 'update.objectives=[sapo, grpo, gspo]' -o quick.csv",
+     "a smaller one, without a change to the file"},
+    {NULL, NULL},
+};
+
+static int read_config(sg_config *config, const cli_call *call)
+{
+    const simulate_options *own = call->options;
+    sg_error error;
+    sg_config_init(config);
+    if (call->operands.count > 0 &&
+        sg_config_read(config, call->operands.items[0], &error) != SG_OK)
+        return cli_report(&error);
+    for (size_t i = 0; i < own->set.count; i++)
+        if (sg_config_set(config, own->set.items[i], &error) != SG_OK)
+            return cli_report(&error);
+    if (call->common.seed != CLI_ABSENT)
+        config->run.seed = call->common.seed;
+    if (call->common.threads != CLI_ABSENT)
+        config->run.threads = call->common.threads;
+    return CLI_EXIT_DONE;
+}
+
+static int print_config(const sg_config *config)
+{
+    sg_text yaml = {0};
+    sg_config_print(config, &yaml);
+    int code = yaml.failed ? cli_fail(SG_ENOMEM, "not enough memory to print the experiment") : 0;
+    if (!code)
+        fputs(yaml.data, stdout);
+    sg_text_free(&yaml);
+    return code;
+}
+
+static sg_status list_columns(sg_table *table, sg_error *error)
+{
+    static const char *const names[] = {"column", "unit", "meaning"};
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < 3 && !status; i++)
+        status = sg_table_add_column(table, names[i], SG_COLUMN_TEXT, error);
+    for (size_t row = 0; sg_simulate_column(row) && !status; row++) {
+        const sg_column_info *column = sg_simulate_column(row);
+        const char *const cells[] = {column->name, column->unit, column->meaning};
+        status = sg_table_add_rows(table, 1, error);
+        for (size_t i = 0; i < 3 && !status; i++)
+            status = sg_table_set_text(table, i, row, cells[i], error);
+    }
+    return status;
+}
+
+static int explain_columns(const cli_call *call)
+{
+    sg_error error = {SG_ENOMEM, ""};
+    sg_table *table = sg_table_alloc();
+    int code =
+        !table || list_columns(table, &error) ? cli_report(&error) : cli_write_table(call, table);
+    sg_table_free(table);
+    return code;
+}
+
+typedef struct watch {
+    cli_progress progress;
+    double steps; /* of all runs */
+} watch;
+
+static void on_progress(void *context, double fraction)
+{
+    watch *seen = context;
+    cli_progress_update(&seen->progress, fraction * seen->steps, seen->steps);
+}
+
+static sg_status stamp(sg_table *table, const sg_config *config, bool complete, sg_error *error)
+{
+    const char *precision = config->policy.precision == SG_FP64 ? "fp64" : "fp32";
+    char seed[32];
+    snprintf(seed, sizeof seed, "%lld", (long long)config->run.seed);
+    sg_status status = sg_table_set_meta(table, "precision", precision, error);
+    if (!status)
+        status = sg_table_set_meta(table, "seed", seed, error);
+    if (!status && !complete)
+        status = sg_table_set_meta(table, "interrupted", "yes", error);
+    return status;
+}
+
+/* Interrupted, the runs that had finished are still written. */
+static int run_experiment(const cli_call *call, const sg_config *config)
+{
+    sg_error error = {0}, stamp_error;
+    sg_table *table = NULL;
+    watch seen = {
+        .progress = cli_progress_start(call, "steps"),
+        .steps = (double)config->update.objective_count * (double)config->run.seeds *
+                 (double)config->run.steps,
+    };
+    sg_simulate_callbacks callbacks = {on_progress, &seen, cli_interrupt_flag()};
+    cli_interrupt_defer();
+    sg_status status = sg_simulate(config, &callbacks, &table, &error);
+    cli_progress_end(&seen.progress);
+    int code = status ? cli_report(&error) : CLI_EXIT_DONE;
+    if (table && (!status || sg_table_rows(table) > 0)) {
+        int written = stamp(table, config, !status, &stamp_error) ? cli_report(&stamp_error)
+                                                                  : cli_write_table(call, table);
+        code = code ? code : written;
+    }
+    const char *ended = table ? sg_table_meta(table, "ended_early") : NULL;
+    if (ended && *ended && *ended != '0')
+        cli_note("%s runs ended early, because their numbers were no longer finite", ended);
+    sg_table_free(table);
+    return code;
+}
+
+static int run(const cli_call *call)
+{
+    const simulate_options *own = call->options;
+    sg_config config;
+    sg_error error;
+    if (own->columns)
+        return explain_columns(call);
+    if (call->operands.count == 0 && !own->print_config)
+        return cli_fail(SG_EARGUMENT, "simulate needs an experiment: softgate simulate "
+                                      "EXPERIMENT.yaml; 'softgate simulate --print-config' prints "
+                                      "one to start from");
+    int code = read_config(&config, call);
+    if (!code && sg_config_check(&config, &error) != SG_OK)
+        code = cli_report(&error);
+    if (!code && !own->print_config)
+        code = cli_check_output(call);
+    if (code)
+        return code;
+    return own->print_config ? print_config(&config) : run_experiment(call, &config);
+}
+
+const cli_command cli_simulate = {
+    .name = "simulate",
+    .summary = "train toy policies under objectives and record what happens",
+    .operands = "EXPERIMENT.yaml",
+    .max_operands = 1,
+    .description =
+        "Trains a tabular softmax policy with a vocabulary of up to a million tokens by policy "
+        "gradients, once for each objective and seed of the experiment, and writes a row per "
+        "gradient step with exact observables: reward, entropy, mass of the tail, ratios, clipped "
+        "share, gradient, push on unsampled tokens. Objectives that are compared share their "
+        "random "
+        "numbers.\n\n"
+        "The table depends on the experiment and the seed alone, not on threads or processor. "
+        "Ctrl-C stops in good order and keeps the runs that had finished.",
+    .options = options,
+    .size = sizeof(simulate_options),
+    .groups = CLI_TALK | CLI_OUTPUT | CLI_COMPUTE | CLI_LONG,
+    .examples = examples,
+    .run = run,
+};
