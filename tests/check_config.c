@@ -340,6 +340,40 @@ START_TEST(files_that_cannot_be_read_are_named)
 }
 END_TEST
 
+/* The experiments behind the figures: they read, fit a small machine, and are at the settings of
+ * the paper. */
+START_TEST(experiments_of_the_figures_are_valid)
+{
+    static const char *const names[] = {"R4", "R5"};
+    static const char *const arms[][3] = {
+        {"sapo:tau_pos=1,tau_neg=1.05", "gspo:eps_low=3e-4,eps_high=4e-4",
+         "grpo:eps_low=0.2,eps_high=0.27"},
+        {"sapo:tau_pos=1,tau_neg=1.05", "sapo:tau_pos=1,tau_neg=1", "sapo:tau_pos=1,tau_neg=0.95"}};
+    static sg_config config[2];
+    sg_error error = {0};
+    for (int i = 0; i < 2; i++) {
+        char path[1024];
+        snprintf(path, sizeof path, "%s/../notebooks-data/experiments/%s.yaml", getenv("TEST_DATA"),
+                 names[i]);
+        ck_assert_msg(sg_config_read(&config[i], path, &error) == SG_OK, "%s", error.message);
+        ck_assert_msg(sg_config_check(&config[i], &error) == SG_OK, "%s", error.message);
+        ck_assert_int_eq(config[i].policy.vocabulary, 151936);
+        ck_assert_int_eq(config[i].update.minibatches, 4);
+        ck_assert_int_ge(config[i].run.seeds, 16);
+        ck_assert_uint_eq(config[i].update.objective_count, 3);
+        for (int k = 0; k < 3; k++) {
+            sg_objective arm;
+            ck_assert_int_eq(sg_objective_parse(&arm, arms[i][k], NULL), SG_OK);
+            ck_assert_ptr_eq(config[i].update.objectives[k].method, arm.method);
+            ck_assert_int_eq(memcmp(&config[i].update.objectives[k].parameter, &arm.parameter,
+                                    sizeof arm.parameter),
+                             0);
+        }
+    }
+    ck_assert_double_eq(config[0].optimizer.lr, config[1].optimizer.lr); /* one rule for both */
+}
+END_TEST
+
 Suite *config_suite(void);
 Suite *config_suite(void)
 {
@@ -358,6 +392,7 @@ Suite *config_suite(void)
     tcase_add_test(tests, a_printed_configuration_reads_back_equal);
     tcase_add_test(tests, damaged_files_never_harm);
     tcase_add_test(tests, files_that_cannot_be_read_are_named);
+    tcase_add_test(tests, experiments_of_the_figures_are_valid);
     suite_add_tcase(suite, tests);
     return suite;
 }
