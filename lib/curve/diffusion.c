@@ -13,7 +13,7 @@ sg_status sg_diffusion_of(sg_diffusion *diffusion, size_t vocabulary, double pi_
                        "(not %g) and a finite coefficient (not %g)",
                        vocabulary, pi_sampled, k);
     double rest = 1 - pi_sampled, others = (double)(vocabulary - 1);
-    double largest = 1 / others, squares = 1 / others; /* of the spread, normalised to mass 1 */
+    double largest = 1 / others, squares = 1 / others; /* of the others, normalised to mass 1 */
     if (spread == SG_SPREAD_ZIPF) {
         double sum = 0, sum_squares = 0;
         for (size_t rank = vocabulary - 1; rank > 0; rank--) { /* small terms first */
