@@ -12,18 +12,26 @@ sg_status sg_drawing_set_layout(sg_drawing *drawing, size_t rows, size_t columns
                                    : sg_fail(error, SG_ENOMEM, "not enough memory for a figure");
 }
 
+sg_status sg_drawing_take_table(sg_drawing *drawing, const char *suffix, sg_table *table,
+                                sg_error *error)
+{
+    if (drawing->table_count == SG_DRAWING_TABLES_MAX) {
+        sg_table_free(table);
+        return sg_fail(error, SG_EINTERNAL, "a figure has more than %d tables",
+                       SG_DRAWING_TABLES_MAX);
+    }
+    drawing->tables[drawing->table_count] = table;
+    drawing->suffixes[drawing->table_count++] = suffix;
+    return SG_OK;
+}
+
 sg_status sg_drawing_add_table(sg_drawing *drawing, const char *suffix, sg_table **table,
                                sg_error *error)
 {
-    if (drawing->table_count == SG_DRAWING_TABLES_MAX)
-        return sg_fail(error, SG_EINTERNAL, "a figure has more than %d tables",
-                       SG_DRAWING_TABLES_MAX);
     *table = sg_table_alloc();
     if (*table == NULL)
         return sg_fail(error, SG_ENOMEM, "not enough memory for a table");
-    drawing->tables[drawing->table_count] = *table;
-    drawing->suffixes[drawing->table_count++] = suffix;
-    return SG_OK;
+    return sg_drawing_take_table(drawing, suffix, *table, error);
 }
 
 sg_status sg_curves_init(sg_table *table, bool with_grid, sg_error *error)

@@ -13,7 +13,7 @@ enum { SG_DRAWING_TABLES_MAX = 3 };
 
 struct sg_drawing {
     uint64_t seed; /* in: to be used for random numbers, 0 = the recipe's own; out: what was used */
-    const sg_table *runs; /* in: simulated runs, for training figures; may be NULL */
+    const sg_figure_options *options; /* in: what training figures draw from */
     sg_figure *figure;
     size_t table_count;
     sg_table *tables[SG_DRAWING_TABLES_MAX];
@@ -27,6 +27,10 @@ sg_status sg_drawing_set_layout(sg_drawing *drawing, size_t rows, size_t columns
 /* Adds an empty table with a suffix; owned by the drawing. */
 sg_status sg_drawing_add_table(sg_drawing *drawing, const char *suffix, sg_table **table,
                                sg_error *error);
+
+/* Adopts a table. */
+sg_status sg_drawing_take_table(sg_drawing *drawing, const char *suffix, sg_table *table,
+                                sg_error *error);
 
 /* ---- gate curves: rows of `figure data` in the layout of `softgate curve`, with a label in front
  * ---- */

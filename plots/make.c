@@ -250,7 +250,7 @@ static sg_status prepare(maker *m, const char *name, sg_error *error)
                      ? m->options->formats
                      : 1u << SG_PICTURE_PDF | 1u << SG_PICTURE_SVG | 1u << SG_PICTURE_PNG;
     m->drawing.seed = m->options->seed;
-    m->drawing.runs = m->options->runs;
+    m->drawing.options = m->options;
     m->files = json_object_new_array();
     return check_directory(m->options->directory, error);
 }

@@ -9,6 +9,7 @@
 #include "core/status.h"
 #include "core/table.h"
 #include "plots/gnuplot.h"
+#include "sim/simulate.h"
 
 /* The figures that softgate knows how to draw. A recipe makes its tables with the library and
  * describes the picture; drawing and writing are the same for all. */
@@ -19,7 +20,7 @@ typedef struct sg_recipe {
     const char *name;    /* "R1"; file names are made of it */
     const char *title;   /* one line */
     const char *caption; /* one paragraph: what is drawn, then how to read it */
-    bool training;       /* needs simulated runs: see sg_figure_options.runs */
+    bool training;       /* draws simulated runs: see sg_figure_options.runs */
     sg_status (*build)(sg_drawing *drawing, sg_error *error);
 } sg_recipe;
 
@@ -38,14 +39,19 @@ typedef struct sg_figure_options {
                       it */
     uint64_t seed; /* of figures that draw random numbers; 0: the recipe's own */
     const char *version, *git_hash, *command; /* recorded in the files; each may be NULL */
-    const sg_table *runs; /* training figures: a table as `softgate simulate` writes it; NULL: run
-                             the recipe's own experiment */
+    /* Training figures draw `runs`, a table of sg_simulate; when it is NULL they run their
+     * experiment, NAME.yaml in the folder `experiments` (NULL: "notebooks-data/experiments"), under
+     * `callbacks`. */
+    const sg_table *runs;
+    const char *experiments;
+    const sg_simulate_callbacks *callbacks; /* may be NULL */
 } sg_figure_options;
 
 /* Makes one figure: DIR/NAME.pdf ... (pictures), DIR/NAME.csv (exactly the plotted numbers; a
  * second table goes to NAME-SOMETHING.csv), and DIR/NAME.json (title, caption, parameters, seed,
  * version, files). Files appear complete or not at all; equal inputs give equal bytes.
- * SG_EARGUMENT: unknown name or paper; SG_ETOOL: gnuplot; SG_EIO. */
+ * SG_EARGUMENT: unknown name or paper; SG_ETOOL: gnuplot; SG_EIO;
+ * SG_EINTERRUPTED. */
 sg_status sg_figure_make(const char *name, const sg_figure_options *options, sg_error *error);
 
 #endif
