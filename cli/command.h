@@ -99,6 +99,9 @@ const cli_command *cli_command_find(const char *name);
 int cli_parse(cli_call *call, const cli_command *command, int count, char **arguments);
 void cli_call_free(cli_call *call);
 
+/* Append a blank and a word as a shell reads it back. */
+void cli_append_quoted(sg_text *line, const char *word);
+
 /* The options of a command one after the other, its own first: start with *state = 0; NULL at the
  * end. */
 const cli_option *cli_option_next(const cli_command *command, size_t *state);

@@ -3,7 +3,9 @@
 #include <gsl/gsl_version.h>
 #include <json-c/json_c_version.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zip.h>
 #include <zlib.h>
 #ifdef _OPENMP
@@ -12,9 +14,9 @@
 
 #include "cli/build_info.h"
 #include "cli/commands.h"
-#include "cli/find_program.h"
 #include "cli/output.h"
 #include "cli/say.h"
+#include "plots/gnuplot.h"
 
 enum { VALUE_SIZE = 512 };
 
@@ -50,13 +52,27 @@ static const char *instruction_set(void)
     return "portable";
 }
 
+/* Where on PATH a program is; false when it is nowhere. */
+static bool find_program(const char *name, char *path, size_t size)
+{
+    for (const char *at = getenv("PATH"); at && *at;) {
+        size_t length = strcspn(at, ":");
+        int written = snprintf(path, size, "%.*s/%s", (int)length, at, name);
+        if (length > 0 && written > 0 && (size_t)written < size && access(path, X_OK) == 0)
+            return true;
+        at += length + (at[length] == ':');
+    }
+    return false;
+}
+
 static void gnuplot_words(char *buffer)
 {
     char path[256], version[128];
-    if (!cli_find_program("gnuplot", path, sizeof path))
+    sg_error error;
+    if (!find_program("gnuplot", path, sizeof path))
         snprintf(buffer, VALUE_SIZE, "not found on PATH; figures need it: make setup installs it");
-    else if (!cli_first_line(path, "--version", version, sizeof version))
-        snprintf(buffer, VALUE_SIZE, "%s, which does not run", path);
+    else if (sg_gnuplot_version(version, sizeof version, &error) != SG_OK)
+        snprintf(buffer, VALUE_SIZE, "%s, which does not work", path);
     else
         snprintf(buffer, VALUE_SIZE, "%s (%s)", version, path);
 }

@@ -8,8 +8,15 @@
 enum { MAX_COMMANDS = 32 };
 
 const cli_command *const cli_commands[] = {
-    &cli_objectives_command, &cli_curve, &cli_replay, &cli_simulate, &cli_info, &cli_help,
-    &cli_version_command,    NULL,
+    &cli_objectives_command,
+    &cli_curve,
+    &cli_replay,
+    &cli_simulate,
+    &cli_figure,
+    &cli_info,
+    &cli_help,
+    &cli_version_command,
+    NULL,
 };
 
 const cli_command *cli_command_find(const char *name)

@@ -9,6 +9,7 @@ extern const cli_command cli_objectives_command;
 extern const cli_command cli_curve;
 extern const cli_command cli_replay;
 extern const cli_command cli_simulate;
+extern const cli_command cli_figure;
 extern const cli_command cli_info;
 extern const cli_command cli_help;
 extern const cli_command cli_version_command;

@@ -159,8 +159,7 @@ static bool is_common(const cli_option *option)
     return option->group != 0;
 }
 
-/* A word as a shell reads it back. */
-static void append_quoted(sg_text *line, const char *word)
+void cli_append_quoted(sg_text *line, const char *word)
 {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
                                 "_-+=:,./@%";
@@ -191,9 +190,9 @@ static int take(cli_call *call, const cli_option *option, const char *value)
     char name[NAME_SIZE];
     snprintf(name, sizeof name, "--%s", option->name);
     if (!option->neutral) {
-        append_quoted(&call->line, name);
+        cli_append_quoted(&call->line, name);
         if (option->kind != CLI_FLAG)
-            append_quoted(&call->line, value);
+            cli_append_quoted(&call->line, value);
     }
     return store(is_common(option) ? &call->common : call->options, option, name, value);
 }
@@ -295,7 +294,7 @@ int cli_parse(cli_call *call, const cli_command *command, int count, char **argu
     for (int i = 0; i < count && !code; i++) {
         const char *argument = arguments[i];
         if (options_end || argument[0] != '-' || !argument[1]) {
-            append_quoted(&call->line, argument);
+            cli_append_quoted(&call->line, argument);
             code = append(&call->operands, argument);
         } else if (strcmp(argument, "--") == 0) {
             options_end = true;

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/build_info.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/say.h"
+#include "io/table_io.h"
+#include "plots/recipes.h"
+
+typedef struct figure_options {
+    const char *directory, *format, *paper, *runs;
+    bool list, emit_gp;
+} figure_options;
+
+#define PLACE(field) .offset = offsetof(figure_options, field)
+
+static const cli_option options[] = {
+    {.name = "output",
+     .letter = 'o',
+     .kind = CLI_TEXT,
+     .value = "DIR",
+     .help = "folder for the files; it is made when it is not there",
+     .neutral = true,
+     PLACE(directory)},
+    {.name = "format",
+     .kind = CLI_TEXT,
+     .value = "LIST",
+     .help = "formats of the pictures, separated by commas: pdf, svg, png, tex",
+     PLACE(format)},
+    {.name = "paper",
+     .kind = CLI_CHOICE,
+     .value = "screen|neurips|icml|iclr|acl|ieee|nature|slide",
+     .label = "NAME",
+     .help = "width, font size and lines for a place of publication",
+     PLACE(paper)},
+    {.name = "emit-gp",
+     .kind = CLI_FLAG,
+     .help = "also write NAME.gp, the gnuplot script with its data, to adjust by hand",
+     PLACE(emit_gp)},
+    {.name = "runs",
+     .kind = CLI_TEXT,
+     .value = "TABLE",
+     .help =
+         "draw training figures from a result of 'softgate simulate' instead of running their own "
+         "experiment",
+     PLACE(runs)},
+    {.name = "list", .kind = CLI_FLAG, .help = "list the figures instead", PLACE(list)},
+    {.name = NULL},
+};
+
+static const figure_options defaults = {
+    .directory = "figures", .format = "pdf,svg,png", .paper = "screen"};
+
+static const cli_example examples[] = {
+    {"softgate figure R1", "the gates of the SAPO paper's Figure 1"},
+    {"softgate figure R1 R1c --paper neurips --format pdf,tex -o paper/figures",
+     "two figures for a paper"},
+    {"softgate figure --list", "which figures there are"},
+    {NULL, NULL},
+};
+
+static sg_status list_figures(sg_table *table, sg_error *error)
+{
+    static const char *const names[] = {"figure", "title"};
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < 2 && !status; i++)
+        status = sg_table_add_column(table, names[i], SG_COLUMN_TEXT, error);
+    for (size_t row = 0; row < sg_recipe_count() && !status; row++) {
+        status = sg_table_add_rows(table, 1, error);
+        if (!status)
+            status = sg_table_set_text(table, 0, row, sg_recipe_at(row)->name, error);
+        if (!status)
+            status = sg_table_set_text(table, 1, row, sg_recipe_at(row)->title, error);
+    }
+    return status;
+}
+
+static int print_list(void)
+{
+    sg_error error = {SG_ENOMEM, ""};
+    sg_table *table = sg_table_alloc();
+    int code = CLI_EXIT_DONE;
+    if (!table || list_figures(table, &error) ||
+        sg_table_write_stream(table, SG_FORMAT_TABLE, stdout, &error))
+        code = cli_report(&error);
+    sg_table_free(table);
+    return code;
+}
+
+/* "pdf,svg" as a set. */
+static int parse_formats(const char *text, unsigned *formats)
+{
+    *formats = 0;
+    for (const char *at = text;; at++) {
+        char word[32];
+        size_t length = strcspn(at, ",");
+        sg_picture_format format;
+        snprintf(word, sizeof word, "%.*s", (int)length, at);
+        if (!sg_picture_format_from_name(word, &format))
+            return cli_fail(SG_EARGUMENT,
+                            "--format: '%.20s' is not a format of pictures; give pdf, svg, png or "
+                            "tex, separated by commas",
+                            word);
+        *formats |= 1u << format;
+        at += length;
+        if (!*at)
+            return CLI_EXIT_DONE;
+    }
+}
+
+/* mkdir -p */
+static int make_directory(const char *path)
+{
+    char part[4096];
+    size_t length = strlen(path);
+    if (length >= sizeof part)
+        return cli_fail(SG_EARGUMENT, "the name of the folder is too long");
+    for (size_t i = 1; i <= length; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0777) != 0 && errno != EEXIST)
+            return cli_fail(SG_EIO, "cannot make the folder %s: %s", path, strerror(errno));
+    }
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return cli_fail(SG_EIO, "%s is not a folder, so no figure can go into it", path);
+    return CLI_EXIT_DONE;
+}
+
+/* Unknown names are found before the first figure is drawn. */
+static int check_names(const cli_list *names)
+{
+    sg_error error;
+    for (size_t i = 0; i < names->count; i++)
+        if (strcmp(names->items[i], "all") != 0 && !sg_recipe_find(names->items[i], &error))
+            return cli_report(&error);
+    return CLI_EXIT_DONE;
+}
+
+static bool is_wanted(const cli_list *names, const sg_recipe *recipe)
+{
+    sg_error error;
+    for (size_t i = 0; i < names->count; i++)
+        if (strcmp(names->items[i], "all") == 0 ||
+            sg_recipe_find(names->items[i], &error) == recipe)
+            return true;
+    return false;
+}
+
+/* The command that makes just this figure and its table. The formats of pictures change neither. */
+static void append_command(sg_text *line, const cli_call *call, const char *name)
+{
+    const figure_options *own = call->options;
+    sg_text_printf(line, "softgate figure %s", name);
+    if (call->common.seed != CLI_ABSENT)
+        sg_text_printf(line, " --seed %lld", (long long)call->common.seed);
+    if (strcmp(own->paper, defaults.paper) != 0)
+        sg_text_printf(line, " --paper %s", own->paper);
+    if (own->runs) {
+        sg_text_append(line, " --runs");
+        cli_append_quoted(line, own->runs);
+    }
+}
+
+static int draw_figures(const cli_call *call, sg_figure_options *figure)
+{
+    sg_error error;
+    size_t total = 0, done = 0;
+    for (size_t i = 0; i < sg_recipe_count(); i++)
+        total += is_wanted(&call->operands, sg_recipe_at(i));
+    cli_interrupt_defer();
+    for (size_t i = 0; i < sg_recipe_count(); i++) {
+        const sg_recipe *recipe = sg_recipe_at(i);
+        if (!is_wanted(&call->operands, recipe))
+            continue;
+        sg_text command = {0};
+        append_command(&command, call, recipe->name);
+        figure->command = command.data;
+        sg_status status = sg_figure_make(recipe->name, figure, &error);
+        sg_text_free(&command);
+        if (cli_interrupted())
+            return cli_fail(SG_EINTERRUPTED, "interrupted; %zu of %zu figures are in %s", done,
+                            total, figure->directory);
+        if (status != SG_OK)
+            return cli_report(&error);
+        done++;
+        if (!call->common.no_progress)
+            cli_note("%zu of %zu: %s/%s, %s", done, total, figure->directory, recipe->name,
+                     recipe->title);
+    }
+    return CLI_EXIT_DONE;
+}
+
+static const char *figure_word(size_t index)
+{
+    return index == sg_recipe_count()  ? "all"
+           : index < sg_recipe_count() ? sg_recipe_at(index)->name
+                                       : NULL;
+}
+
+static int run(const cli_call *call)
+{
+    const figure_options *own = call->options;
+    if (own->list)
+        return print_list();
+    if (call->operands.count == 0)
+        return cli_fail(SG_EARGUMENT, "figure needs a name: softgate figure R1, or all; 'softgate "
+                                      "figure --list' lists them");
+    sg_figure_options figure = {
+        .directory = own->directory,
+        .paper = own->paper,
+        .emit_gp = own->emit_gp,
+        .seed = call->common.seed == CLI_ABSENT ? 0 : (uint64_t)call->common.seed,
+        .version = cli_version,
+        .git_hash = cli_git_hash,
+    };
+    sg_table *runs = NULL;
+    sg_error error;
+    int code = check_names(&call->operands);
+    if (!code)
+        code = parse_formats(own->format, &figure.formats);
+    if (!code && own->runs && sg_table_read(&runs, own->runs, &error) != SG_OK)
+        code = cli_report(&error);
+    figure.runs = runs;
+    if (!code)
+        code = make_directory(own->directory);
+    if (!code)
+        code = draw_figures(call, &figure);
+    sg_table_free(runs);
+    return code;
+}
+
+const cli_command cli_figure = {
+    .name = "figure",
+    .summary = "draw figures, each with the table behind it",
+    .operands = "NAME...|all",
+    .max_operands = SIZE_MAX,
+    .word = figure_word,
+    .description =
+        "Draws figures with gnuplot into a folder: the pictures, NAME.csv with exactly the plotted "
+        "numbers, and NAME.json with caption, parameters, seed and version. Training figures run "
+        "their experiment first. The same command gives the same bytes.",
+    .options = options,
+    .defaults = &defaults,
+    .size = sizeof defaults,
+    .groups = CLI_TALK | CLI_COMPUTE | CLI_LONG,
+    .examples = examples,
+    .run = run,
+};
