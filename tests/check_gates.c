@@ -209,7 +209,7 @@ START_TEST(statistics_count_what_the_gate_does)
         weight += gate.weight;
         positive += a > 0;
         negative += a < 0;
-        clipped += a != 0 && fabs(gate.coefficient) < 1e-43;
+        clipped += a != 0 && fabs(gate.coefficient) < 1e-37;
         inside += gate.weight >= 0 && gate.weight <= 1;
     }
     for (size_t k = 0; k < SG_GATE_BINS; k++)
@@ -217,7 +217,7 @@ START_TEST(statistics_count_what_the_gate_does)
     ck_assert_uint_eq(mine.tokens, n);
     ck_assert_uint_eq(mine.positive, positive);
     ck_assert_uint_eq(mine.negative, negative);
-    /* Tokens on an edge, and those whose coefficient of e^-90 or so vanishes in one precision only. */
+    /* Tokens on an edge, and those whose coefficient of 1e-37 or so vanishes in one precision only. */
     ck_assert_double_le(
         fabs((double)(mine.clipped_positive + mine.clipped_negative) - (double)clipped), 80);
     ck_assert_double_le(fabs((double)binned - (double)inside), 2);

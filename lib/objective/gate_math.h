@@ -94,19 +94,20 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_sapo)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL tau = (SG_REAL)(positive ? p->tau_pos : p->tau_neg);
+    SG_REAL tau = positive ? (SG_REAL)p->tau_pos : (SG_REAL)p->tau_neg;
+    SG_REAL scale = positive ? (SG_REAL)(4 / p->tau_pos) : (SG_REAL)(4 / p->tau_neg);
     SG_REAL x = tau * at.excess;
     SG_REAL e = SG_MATH(exp)(-SG_MATH(fabs)(x));
     SG_REAL h = 1 / (1 + e);
     SG_REAL sigmoid = x < 0 ? e * h : h;
-    return SG_NAME(sg_gate_plain)(4 / tau * sigmoid, 4 * e * h * h, at.ratio);
+    return SG_NAME(sg_gate_plain)(scale * sigmoid, 4 * e * h * h, at.ratio);
 }
 
 /* Gaussian weight (2602.19345): f = 1 + sqrt(pi / 2) / tau erf(tau (r - 1) / sqrt 2). */
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_erf)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL tau = (SG_REAL)(positive ? p->tau_pos : p->tau_neg);
+    SG_REAL tau = positive ? (SG_REAL)p->tau_pos : (SG_REAL)p->tau_neg;
     SG_REAL t = tau * at.excess;
     const SG_REAL sqrt_half = (SG_REAL)0.70710678118654752440;
     const SG_REAL sqrt_half_pi = (SG_REAL)1.25331413731550025121;
@@ -118,7 +119,7 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_arctan)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL tau = (SG_REAL)(positive ? p->tau_pos : p->tau_neg);
+    SG_REAL tau = positive ? (SG_REAL)p->tau_pos : (SG_REAL)p->tau_neg;
     SG_REAL t = tau * at.excess;
     return SG_NAME(sg_gate_plain)(1 + SG_MATH(atan)(t) / tau, 1 / (1 + t * t), at.ratio);
 }
@@ -127,7 +128,7 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_softsign)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL tau = (SG_REAL)(positive ? p->tau_pos : p->tau_neg);
+    SG_REAL tau = positive ? (SG_REAL)p->tau_pos : (SG_REAL)p->tau_neg;
     SG_REAL t = tau * at.excess;
     SG_REAL u = 1 / SG_MATH(sqrt)(1 + t * t);
     SG_REAL slope = t > (SG_REAL)1e8 ? 1 : t * u; /* t u -> 1, where t * t would overflow */

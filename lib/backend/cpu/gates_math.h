@@ -7,11 +7,23 @@
 /* The maths functions that objective/gate_math.h asks for, in single precision and free of branches
  * where gates are hot. Errors: exp 1.0, log 0.9, erf 2, atan 3 ulp. */
 
-#define sg_bulk_exp sg_expf
 #define sg_bulk_log sg_logf
 #define sg_bulk_fabs fabsf
 #define sg_bulk_sqrt sqrtf
 #define sg_bulk_tgamma tgammaf
+
+/* exp with its argument clamped to [-88, 88]: 0 below 2^-126, never above 2e38. The clamp works on bits, which compilers
+ * leave alone; from comparisons of numbers they make three copies of all that follows. */
+static inline float sg_bulk_exp(float x)
+{
+    const uint32_t sign = 0x80000000u;
+    int32_t size = (int32_t)(sg_bits_of_float(x) & ~sign), most = 0x42b00000; /* 88 */
+    size = size < most ? size : most;
+    uint32_t n;
+    float s = sg_exp_reducef(sg_float_of_bits((uint32_t)size | (sg_bits_of_float(x) & sign)), &n);
+    float y = (1.0f + s) * sg_float_of_bits((n + 127) << 23);
+    return x == x ? y : x;
+}
 
 /* erf(x) = x P(x^2) below 0.92, 1 - exp(Q(|x|)) above; 1 from 4 on. */
 static inline float sg_bulk_erf(float x)
@@ -33,7 +45,7 @@ static inline float sg_bulk_erf(float x)
     q = q * c - 0x1.44460cp-1f;
     q = q * c - 0x1.2127e4p+0f;
     q = q * c + 0x1.6e5654p-13f;
-    float far = 1.0f - sg_expf(q);
+    float far = 1.0f - sg_bulk_exp(q);
     far = x < 0 ? -far : far;
     return a < 0.92f ? x * p : far;
 }
