@@ -7,7 +7,7 @@
 
 #include "cli/bench_case.h"
 
-enum { LANES = 16, WORDS = 1 << 24 }; /* 64 MiB an array: beyond any cache of a desk */
+enum { LANES = 16, PARTS = 64, WORDS = 1 << 24 }; /* 64 MiB an array: beyond any cache of a desk */
 
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), may_alias));
 
@@ -54,18 +54,25 @@ static void in_place(size_t n, float *x)
 
 static float read_all(size_t n, const float *x)
 {
-    const lanes *v = (const lanes *)(const void *)x;
+    typedef float four __attribute__((vector_size(4 * sizeof(float)), may_alias));
+    const four *v = (const four *)(const void *)x;
     float sum = 0;
 #pragma omp parallel for schedule(static) reduction(+ : sum)
-    for (size_t part = 0; part < 64; part++) {
-        lanes a = {0}, b = {0};
-        size_t count = n / LANES / 64, first = part * count;
-        for (size_t i = first; i < first + count; i += 2) {
+    for (size_t part = 0; part < PARTS; part++) {
+        four a = {0}, b = {0}, c = {0}, d = {0}, e = {0}, f = {0}, g = {0}, h = {0};
+        size_t count = n / 4 / PARTS, first = part * count;
+        for (size_t i = first; i < first + count; i += 8) {
             a += v[i];
             b += v[i + 1];
+            c += v[i + 2];
+            d += v[i + 3];
+            e += v[i + 4];
+            f += v[i + 5];
+            g += v[i + 6];
+            h += v[i + 7];
         }
-        a += b;
-        sum += a[0] + a[1];
+        a += b + c + d + (e + f + g + h);
+        sum += a[0] + a[1] + a[2] + a[3];
     }
     return sum;
 }

@@ -6,6 +6,7 @@
 
 #include "backend/cpu/threads.h"
 #include "core/isa.h"
+#include "core/vec_math.h"
 
 enum {
     SEGMENTS = 64, /* most pieces of an array that threads share */
@@ -146,7 +147,10 @@ static void apply_sequence(const sequence_call *call, size_t i)
     size_t first = call->start[i], length = call->start[i + 1] - first;
     double sum = length ? call->kernels->total(length, call->log_ratio + first) : 0;
     double mean = length ? sum / (double)length : 0, advantage = (double)call->advantage[i];
-    sg_gate_value gate = sg_objective_eval(call->objective, mean, advantage, 0);
+    double ratio = sg_exp(mean);
+    sg_gate_point at = {mean, ratio, ratio - 1, 0};
+    sg_gate_value gate =
+        sg_gate_at(call->objective->gate, &call->objective->parameter, at, advantage);
     call->value[i] = (float)(gate.surrogate * advantage);
     if (call->slope && length)
         call->kernels->fill(length, call->slope + first,

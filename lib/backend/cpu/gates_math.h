@@ -12,8 +12,9 @@
 #define sg_bulk_sqrt sqrtf
 #define sg_bulk_tgamma tgammaf
 
-/* exp with its argument clamped to [-88, 88]: 0 below 2^-126, never above 2e38. The clamp works on bits, which compilers
- * leave alone; from comparisons of numbers they make three copies of all that follows. */
+/* exp with its argument clamped to [-88, 88]: 0 below 2^-126, never above 2e38. The clamp works on
+ * bits, which compilers leave alone; from comparisons of numbers they make three copies of all that
+ * follows. */
 static inline float sg_bulk_exp(float x)
 {
     const uint32_t sign = 0x80000000u;
