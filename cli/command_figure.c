@@ -6,8 +6,10 @@
 
 #include "cli/build_info.h"
 #include "cli/commands.h"
+#include "cli/find_experiments.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "cli/say.h"
 #include "io/table_io.h"
 #include "plots/recipes.h"
@@ -169,6 +171,11 @@ static void append_command(sg_text *line, const cli_call *call, const char *name
     }
 }
 
+static void on_progress(void *context, double fraction)
+{
+    cli_progress_update(context, 100 * fraction, 100);
+}
+
 static int draw_figures(const cli_call *call, sg_figure_options *figure)
 {
     sg_error error;
@@ -183,7 +190,11 @@ static int draw_figures(const cli_call *call, sg_figure_options *figure)
         sg_text command = {0};
         append_command(&command, call, recipe->name);
         figure->command = command.data;
+        cli_progress progress = cli_progress_start(call, "percent");
+        sg_simulate_callbacks callbacks = {on_progress, &progress, cli_interrupt_flag()};
+        figure->callbacks = &callbacks;
         sg_status status = sg_figure_make(recipe->name, figure, &error);
+        cli_progress_end(&progress);
         sg_text_free(&command);
         if (cli_interrupted())
             return cli_fail(SG_EINTERRUPTED, "interrupted; %zu of %zu figures are in %s", done,
@@ -221,6 +232,8 @@ static int run(const cli_call *call)
         .version = cli_version,
         .git_hash = cli_git_hash,
     };
+    char experiments[4096];
+    figure.experiments = cli_find_experiments(experiments, sizeof experiments);
     sg_table *runs = NULL;
     sg_error error;
     int code = check_names(&call->operands);
@@ -246,7 +259,8 @@ const cli_command cli_figure = {
     .description =
         "Draws figures with gnuplot into a folder: the pictures, NAME.csv with exactly the plotted "
         "numbers, and NAME.json with caption, parameters, seed and version. Training figures run "
-        "their experiment first. The same command gives the same bytes.",
+        "their experiment first: NAME.yaml of notebooks-data/experiments, or of the folder that "
+        "SOFTGATE_EXPERIMENTS names. The same command gives the same bytes.",
     .options = options,
     .defaults = &defaults,
     .size = sizeof defaults,

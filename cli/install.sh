@@ -18,6 +18,10 @@ find lib -name '*.h' | while read -r header; do
     put 644 "$header" "include/softgate/${header#lib/}"
 done
 
+for experiment in notebooks-data/experiments/*.yaml; do
+    put 644 "$experiment" "share/softgate/experiments/$(basename "$experiment")"
+done
+
 install -d "$root/lib/pkgconfig"
 cat >"$root/lib/pkgconfig/softgate.pc" <<EOF
 prefix=$PREFIX
