@@ -37,8 +37,8 @@ START_TEST(standard_prior_has_the_published_numbers)
         /* H = H_b(m) + (1 - m) H_head + m ln(V - K) */
         double expected =
             -m * log(m) - (1 - m) * log(1 - m) + (1 - m) * s.head_entropy + m * log(tail);
-        ck_assert_double_eq_tol(s.entropy, expected, 1e-11);
-        ck_assert_double_eq_tol(s.tail_mass, m, 1e-11);
+        ck_assert_double_eq_tol(s.entropy, expected, 1e-13);
+        ck_assert_double_eq_tol(s.tail_mass, m, 1e-15);
         ck_assert_double_eq_tol(s.collision, 0.245043, 5e-7);
         if (!isnan(entropy[i]))
             ck_assert_double_eq_tol(s.entropy, entropy[i], 5e-6);

@@ -46,13 +46,25 @@ sg_status sg_prior_check(const sg_prior *prior, sg_error *error)
     return SG_OK;
 }
 
-/* Turns log weights into log probabilities of total mass `mass`. Small weights are added first. */
+/* A compensated sum (Kahan): a million equal terms keep every digit. */
+struct sum {
+    double total, lost;
+};
+
+static void add(struct sum *sum, double x)
+{
+    double y = x - sum->lost, next = sum->total + y;
+    sum->lost = (next - sum->total) - y;
+    sum->total = next;
+}
+
+/* Turns log weights into log probabilities of total mass `mass`. */
 static void normalize(double *log_weight, size_t n, double mass)
 {
-    double sum = 0;
-    for (size_t i = n; i-- > 0;)
-        sum += exp(log_weight[i]);
-    double shift = log(mass) - log(sum);
+    struct sum sum = {0};
+    for (size_t i = 0; i < n; i++)
+        add(&sum, exp(log_weight[i]));
+    double shift = log(mass) - log(sum.total);
     for (size_t i = 0; i < n; i++)
         log_weight[i] += shift;
 }
@@ -73,20 +85,20 @@ void sg_prior_logits(const sg_prior *prior, double *logits)
 
 sg_prior_summary sg_prior_summarize(const sg_prior *prior, const double *logits)
 {
-    sg_prior_summary s = {.vocabulary = prior->vocabulary};
-    double head_mass = 0;
-    for (size_t v = prior->vocabulary; v-- > 0;) { /* small terms first */
+    struct sum head = {0}, tail = {0}, collision = {0}, entropy = {0}, head_entropy = {0};
+    for (size_t v = 0; v < prior->vocabulary; v++) {
         double p = exp(logits[v]);
-        s.collision += p * p;
-        s.entropy -= p * logits[v];
-        if (v >= prior->head)
-            s.tail_mass += p;
-        else
-            head_mass += p;
+        add(v < prior->head ? &head : &tail, p);
+        add(&collision, p * p);
+        add(&entropy, -p * logits[v]);
     }
-    for (size_t v = prior->head; v-- > 0;)
-        s.head_entropy -= exp(logits[v]) / head_mass * (logits[v] - log(head_mass));
-    return s;
+    for (size_t v = 0; v < prior->head; v++)
+        add(&head_entropy, -exp(logits[v]) / head.total * (logits[v] - log(head.total)));
+    return (sg_prior_summary){.vocabulary = prior->vocabulary,
+                              .tail_mass = tail.total,
+                              .collision = collision.total,
+                              .head_entropy = head_entropy.total,
+                              .entropy = entropy.total};
 }
 
 sg_status sg_prior_check_sweep(const sg_prior_summary *cells, size_t count, bool allow_confounded,
