@@ -139,13 +139,12 @@ static inline double sg_exp(double x)
     return sg_scale_exp(1.0, x);
 }
 
-/* log(x 2^more) of a positive normal number: x = 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2)
- * gives (k + more) ln 2 + log(1 + f). Of 0 and subnormal numbers it is something finite below -87
- * (-708 in double precision), so that x log(x) is right or negligible. */
-static inline float sg_log_normalf(float x, float more)
+/* x = 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); log(x) = k ln 2 + log(1 + f). */
+static inline float sg_logf(float x)
 {
-    uint32_t bits = sg_bits_of_float(x) - 0x3f3504f3u;
-    float k = (float)((int32_t)bits >> 23) + more;
+    bool tiny = x < 0x1p-126f;
+    uint32_t bits = sg_bits_of_float(tiny ? x * 0x1p24f : x) - 0x3f3504f3u;
+    float k = (float)((int32_t)bits >> 23) + (tiny ? -24.0f : 0.0f);
     float f = sg_float_of_bits((bits & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
     float p = 0x1.1457aap-4f;
     p = p * f - 0x1.de3c16p-4f;
@@ -158,13 +157,7 @@ static inline float sg_log_normalf(float x, float more)
     p = p * f + 0x1.555548p-2f;
     float square = f * f;
     float y = (k * 0x1.7f7d1cp-20f + (square * f * p - 0.5f * square)) + f;
-    return y + k * 0x1.62e4p-1f;
-}
-
-static inline float sg_logf(float x)
-{
-    bool tiny = x < 0x1p-126f;
-    float y = sg_log_normalf(tiny ? x * 0x1p24f : x, tiny ? -24.0f : 0.0f);
+    y += k * 0x1.62e4p-1f;
     y = x < INFINITY ? y : x;
     y = x == 0 ? -INFINITY : y;
     return x < 0 ? NAN : y;
@@ -185,6 +178,8 @@ static inline double sg_log_excess(double f)
     return s * (half + z * p) - half;
 }
 
+/* log(x 2^more) of a positive normal number. Of 0 and subnormal numbers something finite below -708
+ * + more ln 2, so that x log(x) is right or negligible. */
 static inline double sg_log_normal(double x, double more)
 {
     uint64_t bits = sg_bits_of_double(x) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);

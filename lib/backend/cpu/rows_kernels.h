@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Kernels of one precision: included by rows.simd.c with SG_REAL, SG_NAME, SG_SCALE_EXP,
  * SG_SCALE_EXP_NEAR, SG_EXPM1_SMALL,
- * SG_SMALL, SG_LOG_NORMAL, SG_SQRT and the names of its bits defined, hence no include guard. A
+ * SG_SMALL, SG_ENTROPY_LOG, SG_SQRT and the names of its bits defined, hence no include guard. A
  * tile is handled in short stages; what passes between them stays in the first-level cache, and
  * each stage is a plain loop that compilers turn into vector code. */
 
@@ -410,17 +410,24 @@ static double SG_NAME(sum_from)(const SG_REAL *x, size_t n, size_t cut)
 /* Greatest and least positive q, and how many there are, through the order of their bits. */
 static void SG_NAME(look_extremes)(const SG_REAL *q, size_t n, sg_row_look *look)
 {
-    SG_INT max = 0, positive = 0;
-    SG_UINT min = (SG_UINT)-1;
+    SG_INT max = 0, min = SG_INT_MAX;
     for (size_t i = 0; i < n; i++) {
-        SG_UINT bits = SG_BITS(q[i]);
-        max = (SG_INT)bits > max ? (SG_INT)bits : max;
-        min = bits - 1 < min ? bits - 1 : min; /* 0 wraps to the greatest */
-        positive += bits != 0;
+        SG_INT bits = (SG_INT)SG_BITS(q[i]);
+        max = bits > max ? bits : max;
+        min = bits < min ? bits : min;
     }
-    look->positive = (size_t)positive;
+    look->positive = n;
+    if (min == 0) { /* rare: only now is it worth to count */
+        min = SG_INT_MAX;
+        look->positive = 0;
+        for (size_t i = 0; i < n; i++) {
+            SG_INT bits = (SG_INT)SG_BITS(q[i]);
+            min = bits != 0 && bits < min ? bits : min;
+            look->positive += bits != 0;
+        }
+    }
     look->max = (double)SG_REAL_OF_BITS((SG_UINT)max);
-    look->min = positive ? (double)SG_REAL_OF_BITS(min + 1) : (double)INFINITY;
+    look->min = look->positive ? (double)SG_REAL_OF_BITS((SG_UINT)min) : (double)INFINITY;
 }
 
 static void SG_NAME(look_tile)(const sg_row_view *row, size_t head, size_t index, sg_row_look *look)
@@ -429,7 +436,7 @@ static void SG_NAME(look_tile)(const sg_row_view *row, size_t head, size_t index
     _Alignas(64) SG_REAL product[SG_TILE];
     size_t n = tile.n, base = index * SG_TILE;
     for (size_t i = 0; i < n; i++)
-        product[i] = tile.q[i] * SG_LOG_NORMAL(tile.q[i], 0);
+        product[i] = tile.q[i] * SG_ENTROPY_LOG(tile.q[i]);
     *look = (sg_row_look){.mass = row->mass[index],
                           .mass_log = SG_NAME(tile_mass)(product, n),
                           .square = SG_NAME(tile_square)(tile.q, n)};
