@@ -281,7 +281,7 @@ static void print_summary(const sg_objective *objective, const sg_replay_summary
     REAL(sequence_bound)
     REAL(sequence_deviation_true)
 #undef REAL
-    json_line_print(&line);
+    json_line_print(&line, "");
 }
 
 static int replay_batch(const cli_call *call, const sg_batch *batch,
@@ -363,7 +363,7 @@ const cli_command cli_replay = {
     .description =
         "Computes what objectives do with one minibatch of a trainer: the exact loss and its "
         "derivative by every log-probability, and the statistics that explain it.\n\n"
-        "BATCH is CSV or NPZ (- is CSV from standard input) with a row per token and the columns "
+        "BATCH is CSV, JSONL or NPZ (- is standard input) with a row per token and the columns "
         "sequence, position, mask, advantage, logp_old, logp_new and, if present, logp_rollout, "
         "logp_ref and weight, a factor of the token's loss. Masked tokens (mask 0) may hold "
         "anything.\n\n"

@@ -55,11 +55,11 @@ void json_line_real(json_line *line, const char *name, double value)
     append_string(&line->nonfinite, number);
 }
 
-void json_line_print(json_line *line)
+void json_line_print(json_line *line, const char *end)
 {
     if (line->nonfinite.length)
         sg_text_printf(&line->members, ", \"nonfinite\": {%s}", line->nonfinite.data);
-    printf("{%s}\n", line->members.data ? line->members.data : "");
+    printf("{%s}%s\n", line->members.data ? line->members.data : "", end);
     sg_text_free(&line->members);
     sg_text_free(&line->nonfinite);
 }

@@ -18,7 +18,7 @@ void json_line_integer(json_line *line, const char *name, size_t value);
 void json_line_bool(json_line *line, const char *name, bool value);
 void json_line_real(json_line *line, const char *name, double value);
 
-/* To standard output; frees the line. */
-void json_line_print(json_line *line);
+/* To standard output, with `end` after the object; frees the line. */
+void json_line_print(json_line *line, const char *end);
 
 #endif

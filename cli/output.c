@@ -41,7 +41,7 @@ static bool ends_in(const char *path, const char *ending)
     return length > n && strcmp(path + length - n, ending) == 0;
 }
 
-static bool is_stdout(const char *path)
+bool cli_is_stdout(const char *path)
 {
     return !path || strcmp(path, "-") == 0;
 }
@@ -52,7 +52,7 @@ sg_format cli_output_format(const cli_call *call)
     sg_format format = SG_FORMAT_CSV;
     if (common->format)
         sg_format_from_name(common->format, &format); /* the parser has checked the name */
-    else if (is_stdout(common->output))
+    else if (cli_is_stdout(common->output))
         format = isatty(STDOUT_FILENO) ? SG_FORMAT_TABLE : SG_FORMAT_CSV;
     else if (ends_in(common->output, ".json"))
         format = SG_FORMAT_JSON;
@@ -66,17 +66,17 @@ int cli_write_table(const cli_call *call, sg_table *table)
     sg_error error = {0};
     const char *path = call->common.output;
     sg_format format = cli_output_format(call);
-    if (is_stdout(path) && format == SG_FORMAT_NPZ)
+    if (cli_is_stdout(path) && format == SG_FORMAT_NPZ)
         return cli_fail(SG_EARGUMENT, "npz cannot go to standard output; give a file: -o FILE.npz");
     if (cli_stamp(call, table, &error) != SG_OK)
         return cli_report(&error);
-    if (is_stdout(path))
+    if (cli_is_stdout(path))
         sg_table_write_stream(table, format, stdout, &error);
     else
         sg_table_write(table, format, path, &error);
     if (error.status != SG_OK)
         return cli_report(&error);
-    if (!is_stdout(path))
+    if (!cli_is_stdout(path))
         cli_note("wrote %s: %zu rows, %zu columns", path, sg_table_rows(table),
                  sg_table_columns(table));
     return CLI_EXIT_DONE;
@@ -86,7 +86,7 @@ int cli_check_output(const cli_call *call)
 {
     sg_error error;
     sg_atomic_file file;
-    if (is_stdout(call->common.output))
+    if (cli_is_stdout(call->common.output))
         return CLI_EXIT_DONE;
     if (sg_atomic_open(&file, call->common.output, &error) != SG_OK)
         return cli_report(&error);

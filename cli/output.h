@@ -10,6 +10,9 @@
  * no date and no host, so that the same command writes the same bytes. */
 sg_status cli_stamp(const cli_call *call, sg_table *table, sg_error *error);
 
+/* Does --output mean standard output? It may be NULL. */
+bool cli_is_stdout(const char *path);
+
 /* The format that --format, the name of the file, or else the terminal asks for. */
 sg_format cli_output_format(const cli_call *call);
 
