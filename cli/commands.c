@@ -13,6 +13,7 @@ const cli_command *const cli_commands[] = {
     &cli_replay,
     &cli_simulate,
     &cli_figure,
+    &cli_bench,
     &cli_info,
     &cli_help,
     &cli_version_command,

@@ -10,6 +10,7 @@ extern const cli_command cli_curve;
 extern const cli_command cli_replay;
 extern const cli_command cli_simulate;
 extern const cli_command cli_figure;
+extern const cli_command cli_bench;
 extern const cli_command cli_info;
 extern const cli_command cli_help;
 extern const cli_command cli_version_command;
