@@ -195,7 +195,7 @@ Suite *cli_suite(void)
     const char *data = getenv("TEST_DATA");
     snprintf(pattern, sizeof pattern, "%s/cli/*.txt", data ? data : "tests");
     glob(pattern, 0, NULL, &transcripts);
-    tcase_set_timeout(tests, 60);
+    tcase_set_timeout(tests, 240); /* with sanitizers, on a busy machine */
     tcase_add_loop_test(tests, transcript_holds, 0, (int)transcripts.gl_pathc);
     suite_add_tcase(suite, tests);
     return suite;
