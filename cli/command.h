@@ -85,6 +85,7 @@ typedef struct cli_command {
     const void *defaults; /* initial options */
     size_t size;          /* of the options */
     unsigned groups;
+    const char *output_help;          /* instead of the common help of --output; may be NULL */
     const cli_example *examples;      /* ends in a NULL command */
     int (*run)(const cli_call *call); /* returns the exit code */
 } cli_command;

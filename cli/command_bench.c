@@ -8,8 +8,8 @@
 #include "cli/say.h"
 
 typedef struct bench_command_options {
-  bool list, small;
-  int64_t repetitions;
+    bool list, small;
+    int64_t repetitions;
 } bench_command_options;
 
 #define PLACE(field) .offset = offsetof(bench_command_options, field)
@@ -26,10 +26,7 @@ static const cli_option options[] = {
      .kind = CLI_FLAG,
      .help = "divide the sizes by 16, to see whether everything runs",
      PLACE(small)},
-    {.name = "list",
-     .kind = CLI_FLAG,
-     .help = "list the workloads instead",
-     PLACE(list)},
+    {.name = "list", .kind = CLI_FLAG, .help = "list the workloads instead", PLACE(list)},
     {.name = NULL},
 };
 
@@ -42,54 +39,58 @@ static const cli_example examples[] = {
     {NULL, NULL},
 };
 
-static const char *workload_word(size_t index) { return bench_names[index]; }
+static const char *workload_word(size_t index)
+{
+    return bench_names[index];
+}
 
 /* One array of flat objects, which json.load and pandas.read_json take as they
  * are. */
-static int print_json(const sg_table *table) {
-  puts("[");
-  for (size_t row = 0; row < sg_table_rows(table); row++) {
-    json_line line = {0};
-    for (size_t column = 0; column < sg_table_columns(table); column++) {
-      const char *name = sg_table_column_name(table, column);
-      if (sg_table_column_type(table, column) == SG_COLUMN_TEXT)
-        json_line_text(&line, name, sg_table_get_text(table, column, row));
-      else
-        json_line_real(&line, name, sg_table_get_number(table, column, row));
+static int print_json(const sg_table *table)
+{
+    puts("[");
+    for (size_t row = 0; row < sg_table_rows(table); row++) {
+        json_line line = {0};
+        for (size_t column = 0; column < sg_table_columns(table); column++) {
+            const char *name = sg_table_column_name(table, column);
+            if (sg_table_column_type(table, column) == SG_COLUMN_TEXT)
+                json_line_text(&line, name, sg_table_get_text(table, column, row));
+            else
+                json_line_real(&line, name, sg_table_get_number(table, column, row));
+        }
+        json_line_print(&line, row + 1 < sg_table_rows(table) ? "," : "");
     }
-    json_line_print(&line, row + 1 < sg_table_rows(table) ? "," : "");
-  }
-  puts("]");
-  return CLI_EXIT_DONE;
+    puts("]");
+    return CLI_EXIT_DONE;
 }
 
-static int list_workloads(void) {
-  for (size_t i = 0; bench_names[i]; i++)
-    puts(bench_names[i]);
-  return CLI_EXIT_DONE;
+static int list_workloads(void)
+{
+    for (size_t i = 0; bench_names[i]; i++)
+        puts(bench_names[i]);
+    return CLI_EXIT_DONE;
 }
 
-static int run(const cli_call *call) {
-  const bench_command_options *own = call->options;
-  if (own->list)
-    return list_workloads();
-  bench_options bench = {.small = own->small,
-                         .repetitions = (int)own->repetitions};
-  sg_table *table = NULL;
-  sg_error error;
-  int code = cli_check_output(call);
-  if (code)
+static int run(const cli_call *call)
+{
+    const bench_command_options *own = call->options;
+    if (own->list)
+        return list_workloads();
+    bench_options bench = {.small = own->small, .repetitions = (int)own->repetitions};
+    sg_table *table = NULL;
+    sg_error error;
+    int code = cli_check_output(call);
+    if (code)
+        return code;
+    if (bench_run(call->operands.items, call->operands.count, &bench, &table, &error) != SG_OK)
+        return cli_report(&error);
+    bool to_stdout = cli_is_stdout(call->common.output);
+    if (to_stdout && cli_output_format(call) == SG_FORMAT_JSON)
+        code = print_json(table);
+    else
+        code = cli_write_table(call, table);
+    sg_table_free(table);
     return code;
-  if (bench_run(call->operands.items, call->operands.count, &bench, &table,
-                &error) != SG_OK)
-    return cli_report(&error);
-  bool to_stdout = cli_is_stdout(call->common.output);
-  if (to_stdout && cli_output_format(call) == SG_FORMAT_JSON)
-    code = print_json(table);
-  else
-    code = cli_write_table(call, table);
-  sg_table_free(table);
-  return code;
 }
 
 const cli_command cli_bench = {
@@ -98,16 +99,15 @@ const cli_command cli_bench = {
     .operands = "[WORKLOAD...]",
     .max_operands = SIZE_MAX,
     .word = workload_word,
-    .description =
-        "Times the hot loops. Each workload is first checked against double "
-        "precision; then it is "
-        "timed in the same process as a plain copy of memory, and `fraction` "
-        "is its bandwidth over "
-        "that of the copy. W1 are gates over ten million ratios, W2 updates of "
-        "a policy with 64 "
-        "states of 131072 tokens; a name such as W2 stands for all of W2.\n\n"
-        "With --format json standard output gets one array with an object per "
-        "workload.",
+    .description = "Times the hot loops. Each workload is first checked against double "
+                   "precision; then it is "
+                   "timed in the same process as a plain copy of memory, and `fraction` "
+                   "is its bandwidth over "
+                   "that of the copy. W1 are gates over ten million ratios, W2 updates of "
+                   "a policy with 64 "
+                   "states of 131072 tokens; a name such as W2 stands for all of W2.\n\n"
+                   "With --format json standard output gets one array with an object per "
+                   "workload.",
     .options = options,
     .defaults = &defaults,
     .size = sizeof defaults,

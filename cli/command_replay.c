@@ -374,6 +374,7 @@ const cli_command cli_replay = {
     .options = options,
     .defaults = &defaults,
     .size = sizeof defaults,
+    .output_help = "write what every token gets to FILE; .csv, .json and .npz choose the format",
     .groups = CLI_TALK | CLI_OUTPUT | CLI_COMPUTE,
     .examples = examples,
     .run = run,

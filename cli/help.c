@@ -80,8 +80,11 @@ static void print_option(const cli_command *command, const cli_option *option)
         snprintf(letter, sizeof letter, "-%c, ", option->letter);
     snprintf(left, sizeof left, "%s--%s%s%s", letter, option->name, value ? " " : "",
              value ? value : "");
+    const char *help = option->help;
+    if (command->output_help && option->group && strcmp(option->name, "output") == 0)
+        help = command->output_help;
     default_words(command, option, words, sizeof words);
-    size_t length = (size_t)snprintf(right, sizeof right, "%s%s%s", option->help,
+    size_t length = (size_t)snprintf(right, sizeof right, "%s%s%s", help,
                                      option->kind == CLI_LIST ? "; may be repeated" : "", words);
     if (option->label) {
         snprintf(right + length, sizeof right - length, ": ");
