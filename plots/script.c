@@ -8,8 +8,8 @@
 
 /* ---- terminal ----
  * Calibrated so that widths, dashes, fonts and markers mean points everywhere (gnuplot 5.4):
- * pdfcairo draws lines at half their width and text at 4/3 of its size; dash numbers are 0.275
- * (pdf), 0.25 (png), 0.5 (svg) widths. */
+ * pdfcairo draws lines at half (cairolatex: a quarter of) their width and text at 4/3 of its size;
+ * dash numbers are 0.275 (pdf), 0.25 (png), 0.5 (svg) widths. */
 static void write_terminal(sg_writer *w, const char *name)
 {
     double width = w->layout.width, height = w->layout.height, font = w->layout.font;
@@ -44,7 +44,7 @@ static void write_terminal(sg_writer *w, const char *name)
     case SG_PICTURE_TEX:
         sg_text_printf(s,
                        "set terminal cairolatex pdf input colortext size %.4fin,%.4fin font ',%g' "
-                       "linewidth 2 dashlength 3.6364 rounded\n",
+                       "linewidth 4 dashlength 3.6364 rounded\n",
                        width / 72, height / 72, font);
         w->marker = 1 / 6.0;
         break;
