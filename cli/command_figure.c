@@ -229,6 +229,7 @@ static int run(const cli_call *call)
         .paper = own->paper,
         .emit_gp = own->emit_gp,
         .seed = call->common.seed == CLI_ABSENT ? 0 : (uint64_t)call->common.seed,
+        .threads = call->common.threads == CLI_ABSENT ? 0 : (int)call->common.threads,
         .version = cli_version,
         .git_hash = cli_git_hash,
     };

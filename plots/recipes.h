@@ -45,6 +45,7 @@ typedef struct sg_figure_options {
     const sg_table *runs;
     const char *experiments;
     const sg_simulate_callbacks *callbacks; /* may be NULL */
+    int threads;                            /* 0: as the experiment says */
 } sg_figure_options;
 
 /* Makes one figure: DIR/NAME.pdf ... (pictures), DIR/NAME.csv (exactly the plotted numbers; a

@@ -49,6 +49,10 @@ static sg_status simulate(const sg_figure_options *options, const char *name, sg
         return sg_fail(error, SG_EARGUMENT, "the name of the folder of experiments is too long");
     sg_config config;
     sg_status status = sg_config_read(&config, path, error);
+    if (options->seed != 0)
+        config.run.seed = (int64_t)options->seed;
+    if (options->threads != 0)
+        config.run.threads = options->threads;
     if (status == SG_OK)
         status = sg_simulate(&config, options->callbacks, runs, error);
     if (status == SG_EINTERRUPTED) {
