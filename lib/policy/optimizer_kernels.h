@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_OPTIMIZER_KERNELS_H
+#define SG_OPTIMIZER_KERNELS_H
+
+#include <stddef.h>
+
+/* Elementwise parts of the optimisers on n numbers; delta replaces the gradient g. */
+typedef struct sg_rule_numbers {
+    double scale; /* clip factor, multiplies g */
+    double step;  /* lr, with the bias correction of the first moment */
+    double beta1, beta2, eps;
+    double correction2; /* 1 / (1 - beta2^t) */
+    double decay;       /* lr weight_decay */
+} sg_rule_numbers;
+
+typedef struct sg_rule_kernels {
+    void (*sgd)(size_t n, const sg_rule_numbers *p, void *g);
+    void (*momentum)(size_t n, const sg_rule_numbers *p, void *g, void *m);
+    void (*adam)(size_t n, const sg_rule_numbers *p, void *g, void *m, void *v, const void *theta);
+    /* Rows of `columns` numbers that share root[column] = sqrt(vhat) + eps. */
+    void (*coupled)(size_t rows, size_t columns, const sg_rule_numbers *p, void *g, void *m,
+                    const void *root);
+    void (*add)(size_t n, double scale, const void *delta, void *theta);
+    double (*norm2)(size_t n, const void *x);
+} sg_rule_kernels;
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Optimiser kernels of one precision: included by optimizer.simd.c with SG_REAL, SG_NAME and
+ * SG_SQRT defined, hence no include guard. */
+
+static void SG_NAME(sgd)(size_t n, const sg_rule_numbers *p, void *gradient)
+{
+    SG_REAL *restrict g = gradient, factor = (SG_REAL)(p->scale * p->step);
+    for (size_t i = 0; i < n; i++)
+        g[i] *= factor;
+}
+
+static void SG_NAME(momentum)(size_t n, const sg_rule_numbers *p, void *gradient, void *first)
+{
+    SG_REAL *restrict g = gradient, *restrict m = first;
+    SG_REAL scale = (SG_REAL)p->scale, step = (SG_REAL)p->step, beta = (SG_REAL)p->beta1;
+    for (size_t i = 0; i < n; i++) {
+        m[i] = beta * m[i] + scale * g[i];
+        g[i] = step * m[i];
+    }
+}
+
+static void SG_NAME(adam)(size_t n, const sg_rule_numbers *p, void *gradient, void *first,
+                          void *second, const void *parameters)
+{
+    SG_REAL *restrict g = gradient, *restrict m = first, *restrict v = second;
+    const SG_REAL *restrict theta = parameters;
+    SG_REAL scale = (SG_REAL)p->scale, step = (SG_REAL)p->step, eps = (SG_REAL)p->eps;
+    SG_REAL beta1 = (SG_REAL)p->beta1, beta2 = (SG_REAL)p->beta2, decay = (SG_REAL)p->decay;
+    SG_REAL rest1 = (SG_REAL)(1 - p->beta1), rest2 = (SG_REAL)(1 - p->beta2);
+    SG_REAL correction2 = (SG_REAL)p->correction2;
+    for (size_t i = 0; i < n; i++) {
+        SG_REAL x = scale * g[i];
+        m[i] = beta1 * m[i] + rest1 * x;
+        v[i] = beta2 * v[i] + rest2 * (x * x);
+        SG_REAL root = SG_SQRT(v[i] * correction2) + eps;
+        SG_REAL delta = m[i] != 0 ? step * m[i] / root : 0; /* 0 / 0 when eps = 0 */
+        g[i] = delta - decay * theta[i];
+    }
+}
+
+static void SG_NAME(coupled)(size_t rows, size_t columns, const sg_rule_numbers *p, void *gradient,
+                             void *first, const void *roots)
+{
+    SG_REAL *restrict g = gradient, *restrict m = first;
+    const SG_REAL *restrict root = roots;
+    SG_REAL scale = (SG_REAL)p->scale, step = (SG_REAL)p->step;
+    SG_REAL beta1 = (SG_REAL)p->beta1, rest1 = (SG_REAL)(1 - p->beta1);
+    for (size_t r = 0; r < rows; r++, g += columns, m += columns)
+        for (size_t i = 0; i < columns; i++) {
+            m[i] = beta1 * m[i] + rest1 * (scale * g[i]);
+            g[i] = m[i] != 0 ? step * m[i] / root[i] : 0;
+        }
+}
+
+static void SG_NAME(add)(size_t n, double factor, const void *delta, void *parameters)
+{
+    const SG_REAL *restrict d = delta;
+    SG_REAL *restrict theta = parameters, scale = (SG_REAL)factor;
+    for (size_t i = 0; i < n; i++)
+        theta[i] += scale * d[i];
+}
+
+static double SG_NAME(norm2)(size_t n, const void *values)
+{
+    const SG_REAL *x = values;
+    double lane[16] = {0}, sum = 0;
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        for (size_t l = 0; l < 16; l++)
+            lane[l] += (double)x[i + l] * (double)x[i + l];
+    for (size_t l = 0; i < n; i++, l++)
+        lane[l] += (double)x[i] * (double)x[i];
+    for (size_t l = 0; l < 16; l++)
+        sum += lane[l];
+    return sum;
+}
