@@ -88,6 +88,11 @@ sg_status sg_rows_set_logits(sg_rows *rows, size_t state, const double *logits, 
 void sg_rows_get_logits(const sg_rows *rows, size_t state, double *logits);
 /* Copy every row of `source` (same configuration), optimiser state included. */
 void sg_rows_copy(sg_rows *rows, const sg_rows *source);
+/* The optimiser state goes back to its start; the logits stay. */
+void sg_rows_forget(sg_rows *rows);
+/* Everything, bit by bit, for rows of the same configuration. `to` NULL: only the number of bytes. */
+size_t sg_rows_save(const sg_rows *rows, void *to);
+void sg_rows_load(sg_rows *rows, const void *from);
 
 /* Samples are arrays [count states][n]: state first+s has samples s*n .. s*n+n-1. */
 
