@@ -30,6 +30,8 @@ typedef enum sg_stream {
     SG_STREAM_ROUTING,  /* expert routing */
     SG_STREAM_BOOTSTRAP,
     SG_STREAM_SYNTHETIC, /* synthetic batches for figures, benchmarks and tests */
+    SG_STREAM_WARM_START, /* right answers of a supervised start */
+    SG_STREAM_EVALUATE,   /* responses that are only scored */
 } sg_stream;
 
 typedef struct sg_address {

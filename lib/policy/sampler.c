@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "policy/sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/vec.h"
+
+double sg_sampler_round(double x, sg_sampler_format format)
+{
+    static const struct {
+        int digits, least; /* significant bits, exponent of the smallest normal number */
+        double most;
+    } formats[] = {[SG_SAMPLER_FP32] = {24, -126, 0x1.fffffep127},
+                   [SG_SAMPLER_BF16] = {8, -126, 0x1.fep127},
+                   [SG_SAMPLER_FP16] = {11, -14, 65504}};
+    if (format == SG_SAMPLER_EXACT || x == 0 || !isfinite(x))
+        return x;
+    int exponent = ilogb(x);
+    if (exponent < formats[format].least)
+        exponent = formats[format].least;
+    int shift = exponent - formats[format].digits + 1;
+    double rounded = ldexp(rint(ldexp(x, -shift)), shift);
+    return fmax(-formats[format].most, fmin(formats[format].most, rounded));
+}
+
+static void add_noise(sg_sampler_row *row, double size, sg_address at)
+{
+    for (size_t i = 0; i < row->n; i += 2) {
+        double normal[2];
+        at.token = (uint32_t)(i / 2);
+        sg_rng_normal_pair(at, normal);
+        row->logits[i] += size * normal[0];
+        if (i + 1 < row->n)
+            row->logits[i + 1] += size * normal[1];
+    }
+}
+
+static size_t likeliest(const sg_sampler_row *row)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < row->n; i++)
+        best = row->logits[i] > row->logits[best] ? i : best;
+    return best;
+}
+
+/* weight[i] = exp((z_i - peak) / temperature); returns their sum. */
+static double weigh(const sg_sampler_row *row, double peak, double temperature, double *weight)
+{
+    double sum = 0;
+    for (size_t i = 0; i < row->n; i++)
+        weight[i] = (row->logits[i] - peak) / temperature;
+    sg_vec_exp(row->n, weight, weight);
+    for (size_t i = 0; i < row->n; i++)
+        sum += weight[i];
+    return sum;
+}
+
+static int by_falling_weight(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* Sets the weights outside the nucleus to 0; returns the sum of the others. Tokens whose weight is
+ * at most (1 - top_p) / n of the total cannot be needed: all of them together are not more than
+ * what may be left out. Only the others are sorted. */
+static double truncate(double *weight, size_t n, double total, double top_p)
+{
+    double bound = (1 - top_p) / (double)n * total, kept = 0;
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += weight[i] > bound;
+    double *sorted = malloc((count + 1) * sizeof *sorted);
+    if (sorted == NULL) /* then without truncation: a failed look-up must not end a run */
+        return total;
+    count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (weight[i] > bound)
+            sorted[count++] = weight[i];
+    qsort(sorted, count, sizeof *sorted, by_falling_weight);
+    size_t last = 0;
+    for (double sum = sorted[0]; last + 1 < count && sum < top_p * total; sum += sorted[last])
+        last++;
+    double least = sorted[last];
+    size_t equal = 0; /* tokens of exactly the least weight that belong to the nucleus */
+    for (size_t i = 0; i <= last; i++)
+        equal += sorted[i] == least;
+    free(sorted);
+    for (size_t i = 0; i < n; i++) {
+        bool keep = weight[i] > least || (weight[i] == least && equal > 0);
+        equal -= keep && weight[i] == least;
+        weight[i] = keep ? weight[i] : 0;
+        kept += weight[i];
+    }
+    return kept;
+}
+
+void sg_sampler_prepare(sg_sampler_row *row, const sg_sampler *sampler, sg_address noise)
+{
+    if (sampler->format != SG_SAMPLER_EXACT)
+        for (size_t i = 0; i < row->n; i++)
+            row->logits[i] = sg_sampler_round(row->logits[i], sampler->format);
+    if (sampler->noise > 0)
+        add_noise(row, sampler->noise, noise);
+    size_t best = likeliest(row);
+    double peak = row->logits[best];
+    row->log_norm = peak + log(weigh(row, peak, 1, row->cumulated));
+    row->greedy = sampler->temperature == 0 ? (int32_t)best : -1;
+    if (row->greedy >= 0)
+        return;
+    double total = weigh(row, peak, sampler->temperature, row->cumulated);
+    if (sampler->top_p < 1)
+        total = truncate(row->cumulated, row->n, total, sampler->top_p);
+    row->log_total = peak / sampler->temperature + log(total);
+    for (size_t i = 1; i < row->n; i++)
+        row->cumulated[i] += row->cumulated[i - 1];
+}
+
+int32_t sg_sampler_draw(const sg_sampler_row *row, const sg_sampler *sampler, double u,
+                        double *log_prob)
+{
+    size_t low = 0, high = row->n - 1; /* the first token whose running sum exceeds the target */
+    double target = u * row->cumulated[high];
+    while (row->greedy < 0 && low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (row->cumulated[middle] > target)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    size_t token = row->greedy >= 0 ? (size_t)row->greedy : low;
+    if (sampler->raw)
+        *log_prob = row->logits[token] - row->log_norm;
+    else
+        *log_prob =
+            row->greedy >= 0 ? 0 : row->logits[token] / sampler->temperature - row->log_total;
+    return (int32_t)token;
+}
