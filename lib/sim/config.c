@@ -118,14 +118,3 @@ sg_prior sg_config_prior(const sg_config *config)
         .tail_exponent = config->policy.tail_exponent,
     };
 }
-
-sg_rows_config sg_config_rows(const sg_config *config)
-{
-    return (sg_rows_config){
-        .states = (size_t)config->task.prompts * (size_t)config->task.length,
-        .vocabulary = (size_t)config->policy.vocabulary,
-        .head = (size_t)config->policy.head,
-        .precision = (sg_precision)config->policy.precision,
-        .optimizer = (sg_optimizer_kind)config->optimizer.kind,
-    };
-}

@@ -19,7 +19,19 @@
  * reads the file, the overrides of the command line and its own printed form. `softgate simulate
  * FILE --print-config` prints every key with its meaning. */
 
-typedef enum sg_policy_kind { SG_POLICY_TABULAR } sg_policy_kind;
+typedef enum sg_policy_kind { SG_POLICY_TABULAR, SG_POLICY_TREE } sg_policy_kind;
+typedef enum sg_task_kind {
+    SG_TASK_CORRECT_SET,
+    SG_TASK_PATH,
+    SG_TASK_MODULAR_SUM,
+    SG_TASK_COPY,
+    SG_TASK_REVERSE
+} sg_task_kind;
+typedef enum sg_schedule_kind {
+    SG_SCHEDULE_CONSTANT,
+    SG_SCHEDULE_LINEAR,
+    SG_SCHEDULE_COSINE
+} sg_schedule_kind;
 typedef enum sg_reward_kind {
     SG_REWARD_ALL,     /* 1 when every token is right, else 0 */
     SG_REWARD_FRACTION /* share of right tokens */
@@ -37,20 +49,35 @@ typedef struct sg_config {
         int64_t tail; /* sg_tail_shape */
         double tail_exponent;
         int64_t precision; /* sg_precision */
+        int64_t merge;       /* tree: prefixes of equal sum modulo this share a state; 0: none do */
+        int64_t shared_bias; /* tree: bool */
     } policy;
     struct {
-        int64_t prompts;
+        int64_t kind; /* sg_task_kind */
+        int64_t prompts, heldout;
         int64_t length;       /* tokens of a response */
         int64_t correct_size; /* tokens that are right at a position */
         double correct_mass;  /* their probability at the start, about (see task.h) */
         double
             difficulty_spread; /* factor between the easiest prompt's correct_mass and the mean's */
         int64_t reward;        /* sg_reward_kind */
+        int64_t classes;       /* modular-sum, copy, reverse */
+        double shared_prefix;  /* path */
+        int64_t seed;          /* of the prompts */
         double false_positive, false_negative; /* error rates of the verifier */
     } task;
     struct {
         int64_t group; /* responses to a prompt */
+        int64_t lag;   /* rollouts by which the sampler's parameters are behind */
+        double temperature, top_p, noise;
+        int64_t precision; /* sg_sampler_format */
+        int64_t logp;      /* 0: of the sampler's distribution; 1: raw */
     } rollout;
+    struct {
+        double success; /* 0: no warm start */
+        int64_t steps, group;
+        double lr;
+    } start;
     struct {
         sg_objective objectives[SG_CONFIG_ARMS]; /* each is one arm */
         size_t objective_count;
@@ -58,15 +85,23 @@ typedef struct sg_config {
         double advantage_eps, value_shift;
         int64_t aggregate; /* sg_aggregate_mode, or -1: natural, the objective's own */
         int64_t minibatches, epochs;
+        double mismatch_cap; /* 0: no mismatch weight */
+        double kl_beta;      /* 0: no KL term */
+        int64_t kl;          /* sg_kl_kind */
     } update;
     struct {
         int64_t kind; /* sg_optimizer_kind */
         double lr, beta1, beta2, eps;
+        double clip_norm;  /* 0: none */
+        int64_t schedule;  /* sg_schedule_kind */
+        int64_t warmup;    /* steps */
+        double final_rate; /* share of lr at the last step */
     } optimizer;
     struct {
         int64_t seed, seeds; /* first seed and how many */
         int64_t steps;       /* gradient steps of a run */
         int64_t observe_every;
+        int64_t evaluate_every; /* 0: never */
         int64_t threads; /* 0: one per core */
     } run;
     char source[SG_CONFIG_SOURCE]; /* name of the file, for messages; "" when there is none */
@@ -103,6 +138,5 @@ void sg_config_visit(const sg_config *config,
                      void *context);
 
 sg_prior sg_config_prior(const sg_config *config);
-sg_rows_config sg_config_rows(const sg_config *config);
 
 #endif

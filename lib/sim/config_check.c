@@ -23,6 +23,38 @@ static sg_status check_memory(const sg_config *config, const char *place, sg_err
     return SG_OK;
 }
 
+static sg_status check_task(const sg_config *config, const char *place, sg_error *error)
+{
+    sg_task_kind kind = (sg_task_kind)config->task.kind;
+    bool sets = kind == SG_TASK_CORRECT_SET || kind == SG_TASK_PATH;
+    if (!sets && config->task.classes > config->policy.head)
+        return sg_fail(
+            error, SG_EARGUMENT,
+            "%stask.classes is %lld but the head has only %lld tokens; raise policy.head "
+            "or lower it",
+            place, (long long)config->task.classes, (long long)config->policy.head);
+    if (config->task.reward == SG_REWARD_FRACTION &&
+        (kind == SG_TASK_PATH || kind == SG_TASK_MODULAR_SUM))
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.reward fraction needs tokens that are right one by one; set "
+                       "task.reward to all, or task.kind to correct-set, copy or reverse",
+                       place);
+    if (config->task.reward == SG_REWARD_FRACTION && kind != SG_TASK_CORRECT_SET &&
+        config->task.length >= SG_REWARD_STATES)
+        return sg_fail(
+            error, SG_EARGUMENT,
+            "%stask.reward fraction counts up to %d tokens here and task.length is %lld; "
+            "lower it",
+            place, SG_REWARD_STATES - 1, (long long)config->task.length);
+    if (config->task.heldout > 0)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.heldout needs a policy that reads its prompt; in a %s every prompt "
+                       "has logits of its own and a prompt never trained on stays at its start, so "
+                       "set task.heldout to 0",
+                       place, config->policy.kind == SG_POLICY_TREE ? "tree" : "table");
+    return SG_OK;
+}
+
 sg_status sg_config_check(const sg_config *config, sg_error *error)
 {
     char place[SG_CONFIG_SOURCE + 4];
@@ -31,6 +63,9 @@ sg_status sg_config_check(const sg_config *config, sg_error *error)
     sg_prior prior = sg_config_prior(config);
     if (sg_prior_check(&prior, &why) != SG_OK)
         return sg_fail(error, SG_EARGUMENT, "%spolicy: %s", place, why.message);
+    sg_status status = check_task(config, place, error);
+    if (status != SG_OK)
+        return status;
     if (config->task.correct_size > config->policy.head)
         return sg_fail(error, SG_EARGUMENT,
                        "%stask.correct_size is %lld but the head has only %lld tokens; raise "

@@ -20,6 +20,11 @@ NAMES(tail_shape, "uniform", "zipf")
 NAMES(precision, "fp32", "fp64")
 NAMES(reward, "all", "fraction")
 NAMES(optimizer, "sgd", "momentum", "adam")
+NAMES(task_kind, "correct-set", "path", "modular-sum", "copy", "reverse")
+NAMES(sampler_format, "same", "fp32", "bf16", "fp16")
+NAMES(rollout_logp, "processed", "raw")
+NAMES(schedule, "constant", "linear", "cosine")
+NAMES(kl_kind, "k1", "abs", "k2", "k3", "k1+", "k3+")
 #define SG_NAME_OF(id, name) name,
 NAMES(aggregate, "natural", SG_AGGREGATE_LIST(SG_NAME_OF))
 NAMES(advantage, SG_ADVANTAGE_LIST(SG_NAME_OF))
@@ -66,19 +71,37 @@ const sg_config_key sg_config_keys[] = {
     REAL(policy, tail_exponent, "1", 0, 10, "exponent of a zipf tail"),
     CHOICE(policy, precision, "fp32", precision, 0, "of logits and optimiser state"),
 
+    CHOICE(task, kind, "correct-set", task_kind, 0, "what makes an answer right"),
     WHOLE(task, prompts, "1", 1, 16777215, "prompts, all of them in every rollout"),
+    WHOLE(task, heldout, "0", 0, 16777215,
+          "prompts never trained on, for policies that read their prompt"),
     WHOLE(task, length, "1", 1, 65536, "tokens of a response"),
     WHOLE(task, correct_size, "1", 1, 1048576,
-          "right tokens at a position, neighbours in the head"),
+          "right tokens at a position, neighbours in the head: correct-set, path"),
     {"task", "correct_mass", SG_KEY_REAL, AT(task.correct_mass), "0.1", 0, 1, true, true, NULL, 0,
      "their probability at the start; the nearest possible set is taken"},
     REAL(task, difficulty_spread, "1", 1, 1e6,
          "correct_mass of the prompts runs from correct_mass/spread to correct_mass*spread"),
     CHOICE(task, reward, "all", reward, 0, "1 if all tokens are right, or the share that is"),
+    WHOLE(task, classes, "4", 1, 4096,
+          "modulus of modular-sum; tokens that occur in the texts of copy and reverse"),
+    REAL(task, shared_prefix, "0.5", 0, 1,
+         "path: share of a wrong path's prefixes that right paths have too; the nearest possible"),
+    WHOLE(task, seed, "1", 0, 9e15, "of the prompts of modular-sum, copy and reverse"),
     BELOW_1(task, false_positive, "0", "rate at which the verifier accepts a wrong answer"),
     BELOW_1(task, false_negative, "0", "rate at which the verifier rejects a right answer"),
 
     WHOLE(rollout, group, "16", 1, 65536, "responses to a prompt G"),
+    WHOLE(rollout, lag, "0", 0, 1024, "rollouts by which the sampler's parameters are behind"),
+    REAL(rollout, temperature, "1", 0, 100, "of the sampler; 0 takes the likeliest token"),
+    {"rollout", "top_p", SG_KEY_REAL, AT(rollout.top_p), "1", 0, 1, true, false, NULL, 0,
+     "the sampler keeps the likeliest tokens up to this mass"},
+    REAL(rollout, noise, "0", 0, 100, "standard deviation of noise on the sampler's logits"),
+    CHOICE(rollout, precision, "same", sampler_format, 0,
+           "to which the sampler rounds its logits; same is the trainer's"),
+    CHOICE(
+        rollout, logp, "processed", rollout_logp, 0,
+        "the sampler's log-probabilities: of what it draws from, or before temperature and top_p"),
 
     {"update", "objectives", SG_KEY_OBJECTIVES, AT(update.objectives), "[sapo]", 0, 0, false, false,
      NULL, 0, "the arms, each NAME or NAME:key=value,..."},
@@ -89,12 +112,20 @@ const sg_config_key sg_config_keys[] = {
            "how token losses are averaged; natural is each objective's own way"),
     WHOLE(update, minibatches, "4", 1, 65536, "gradient steps in one pass over a rollout"),
     WHOLE(update, epochs, "1", 1, 65536, "passes over a rollout"),
+    REAL(update, mismatch_cap, "0", 0, 1e300,
+         "tokens weigh min(pi_trainer / pi_sampler, this), as of the rollout; 0 turns it off"),
+    REAL(update, kl_beta, "0", 0, 1e300, "weight of the KL to the policy at the start"),
+    CHOICE(update, kl, "k3", kl_kind, 0, "its estimator"),
 
     CHOICE(optimizer, kind, "adam", optimizer, 0, "update rule"),
     POSITIVE(optimizer, lr, "0.01", "learning rate"),
     BELOW_1(optimizer, beta1, "0.9", "decay of the mean: momentum, adam"),
     BELOW_1(optimizer, beta2, "0.999", "decay of the mean square: adam"),
     REAL(optimizer, eps, "1e-8", 0, 1e300, "added to the root of the mean square: adam"),
+    REAL(optimizer, clip_norm, "0", 0, 1e300, "largest 2-norm of the gradient; 0: no clip"),
+    CHOICE(optimizer, schedule, "constant", schedule, 0, "of the learning rate after its warmup"),
+    WHOLE(optimizer, warmup, "0", 0, 1000000000, "gradient steps in which it rises to lr"),
+    REAL(optimizer, final_rate, "0", 0, 1, "share of lr at the last step: linear, cosine"),
 
     WHOLE(run, seed, "1", 0, 9e15, "first seed"),
     WHOLE(run, seeds, "1", 1, 1000000, "seeds, one run of every arm for each"),

@@ -1,38 +1,62 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <math.h>
+#include <string.h>
 
 #include "core/rng.h"
 #include "objective/advantage.h"
 #include "sim/run.h"
 
-static void draw(sg_run *run, size_t rollout)
+/* Whose parameters the sampler has: those of `lag` rollouts ago, or of the start. */
+static sg_policy *sampler_of(const sg_run *run, size_t rollout)
 {
-    sg_address at = {.seed = run->seed, .stream = SG_STREAM_ROLLOUT, .step = (uint32_t)rollout};
-    for (size_t state = 0; state < run->states; state++) {
-        at.prompt = (uint32_t)(state / run->length);
-        at.token = (uint32_t)(state % run->length);
-        for (size_t i = 0; i < run->group; i++) {
-            at.sample = (uint32_t)i;
-            run->uniforms[state * run->group + i] = sg_rng_uniform(at);
-        }
-    }
-    sg_rows_draw(run->rows, 0, run->states, run->group, run->uniforms, run->tokens);
-    sg_rows_log_prob(run->rows, 0, run->states, run->group, run->tokens, run->logp_old);
+    size_t lag = (size_t)run->config->rollout.lag;
+    if (lag == 0 || rollout == 0)
+        return run->policy;
+    return run->past[rollout < lag ? 0 : rollout % lag];
+}
+
+static sg_status draw(sg_run *run, size_t rollout, sg_error *error)
+{
+    const sg_config *config = run->config;
+    const sg_policy_methods *methods = run->policy->methods;
+    size_t lag = (size_t)config->rollout.lag;
+    sg_policy_draw how = {.seed = run->seed,
+                          .stream = SG_STREAM_ROLLOUT,
+                          .step = (uint32_t)rollout,
+                          .sampler = {.temperature = config->rollout.temperature,
+                                      .top_p = config->rollout.top_p,
+                                      .noise = config->rollout.noise,
+                                      .format = (sg_sampler_format)config->rollout.precision,
+                                      .raw = config->rollout.logp == 1}};
+    sg_status status =
+        methods->draw(sampler_of(run, rollout), &how, &run->rollout, run->logp_rollout, error);
+    if (status != SG_OK)
+        return status;
+    if (lag > 0)
+        methods->copy(run->past[rollout % lag], run->policy);
+    if (lag == 0 && sg_sampler_is_plain(&how.sampler))
+        memcpy(run->logp_old, run->logp_rollout,
+               run->rollout.count * run->length * sizeof *run->logp_old);
+    else
+        status = methods->log_prob(run->policy, &run->rollout, run->logp_old, error);
+    return status;
 }
 
 /* Rewards are integers in units of sg_task_unit, so group * score - sum of scores is exact and sums
  * to exactly 0. */
 static void score(sg_run *run, size_t rollout)
 {
-    double unit = (double)sg_task_unit(run->task), total = 0, flat = 0;
+    double unit = (double)sg_task_unit(run->task), total = 0, flat = 0, lengths = 0;
     for (size_t p = 0; p < run->prompts; p++) {
-        double *reward = run->reward + p * run->group, *centred = run->centred + p * run->group;
+        double *reward = run->score + p * run->group, *centred = run->centred + p * run->group;
         double sum = 0;
         bool equal = true;
         for (size_t i = 0; i < run->group; i++) {
-            const int32_t *tokens = run->tokens + p * run->length * run->group + i;
-            reward[i] =
-                (double)sg_task_score(run->task, run->seed, rollout, p, i, tokens, run->group);
+            size_t response = p * run->group + i;
+            const int32_t *tokens = run->tokens + response * run->length;
+            reward[i] = (double)sg_task_score(run->task, run->seed, rollout, p, i, tokens);
+            run->token_counts[response] = run->lengths[response];
+            lengths += run->lengths[response];
             sum += reward[i];
             equal = equal && reward[i] == reward[0];
         }
@@ -45,6 +69,7 @@ static void score(sg_run *run, size_t rollout)
     }
     run->mean_reward = total / (double)(run->prompts * run->group);
     run->zero_std_groups = flat / (double)run->prompts;
+    run->mean_length = lengths / (double)(run->prompts * run->group);
 }
 
 /* The factor that turns the centred integers of a group into its advantages, or 0 when there is
@@ -68,16 +93,18 @@ static double common_unit(const double *advantage, const double *centred, size_t
 
 sg_status sg_run_rollout(sg_run *run, size_t rollout, sg_error *error)
 {
-    draw(run, rollout);
+    sg_status status = draw(run, rollout, error);
+    if (status != SG_OK)
+        return status;
     score(run, rollout);
     sg_rewards rewards = {.n = run->prompts * run->group,
-                          .reward = run->reward,
+                          .reward = run->score,
                           .group = run->prompt_of,
-                          .length = run->lengths};
+                          .length = run->token_counts};
     sg_advantage_options options = {.eps = run->config->update.advantage_eps,
                                     .value_shift = run->config->update.value_shift};
-    sg_status status = sg_advantage_estimate((sg_advantage_kind)run->config->update.advantage,
-                                             &rewards, &options, run->advantage, NULL, error);
+    status = sg_advantage_estimate((sg_advantage_kind)run->config->update.advantage, &rewards,
+                                   &options, run->advantage, NULL, error);
     for (size_t p = 0; p < run->prompts && status == SG_OK; p++)
         run->unit[p] =
             common_unit(run->advantage + p * run->group, run->centred + p * run->group, run->group);

@@ -10,69 +10,108 @@ static size_t record_capacity(const sg_config *config)
     return (size_t)((config->run.steps - 1) / config->run.observe_every) + 3;
 }
 
+static double policies_of(const sg_config *config)
+{
+    return 1 + (double)config->rollout.lag + (config->update.kl_beta > 0);
+}
+
 double sg_run_bytes(const sg_config *config)
 {
-    double states = (double)config->task.prompts * (double)config->task.length;
-    double samples = states * (double)config->rollout.group;
     double responses = (double)config->task.prompts * (double)config->rollout.group;
+    double samples = responses * (double)config->task.length;
     double part = samples / (double)config->update.minibatches;
     double rows = ((double)config->run.steps - 1) / (double)config->run.observe_every + 3;
-    double value = config->policy.precision == SG_FP64 ? 8 : 4;
-    double arrays = config->optimizer.kind == SG_ADAM       ? 3
-                    : config->optimizer.kind == SG_MOMENTUM ? 2
-                                                            : 1;
-    /* The block itself is asked for its exact size when that fits into a size_t. */
-    double block = states * (double)config->policy.vocabulary * value * arrays;
-    if (block < 1e15) {
-        sg_rows_config shape = sg_config_rows(config);
-        block = (double)sg_rows_bytes(&shape);
-    }
-    return block + rows * sizeof(sg_record) + samples * 20 + responses * 44 +
-           part * (24 + 57 + sizeof(sg_replay_token)) +
-           states * (sizeof(sg_row_observation) + sizeof(sg_row_change));
+    return policies_of(config) * sg_config_policy_bytes(config) + rows * sizeof(sg_record) +
+           samples * 20 + responses * 64 + part * (28 + 81 + sizeof(sg_replay_token)) +
+           (double)config->task.prompts * 16;
 }
 
 static bool alloc_arrays(sg_run *run)
 {
-    size_t samples = run->states * run->group, responses = run->prompts * run->group;
-    size_t part = run->states * run->part;
-    run->uniforms = calloc(samples, sizeof *run->uniforms);
+    size_t responses = run->prompts * run->group, samples = responses * run->length;
+    size_t parts = run->prompts * run->part, part = parts * run->length;
+    run->past = calloc((size_t)run->config->rollout.lag + 1, sizeof *run->past);
+    run->prompt = calloc(responses, sizeof *run->prompt);
+    run->sample = calloc(responses, sizeof *run->sample);
+    run->lengths = calloc(responses, sizeof *run->lengths);
     run->tokens = calloc(samples, sizeof *run->tokens);
+    run->logp_rollout = calloc(samples, sizeof *run->logp_rollout);
     run->logp_old = calloc(samples, sizeof *run->logp_old);
-    run->reward = calloc(responses, sizeof *run->reward);
+    run->score = calloc(responses, sizeof *run->score);
     run->advantage = calloc(responses, sizeof *run->advantage);
     run->centred = calloc(responses, sizeof *run->centred);
     run->unit = calloc(run->prompts, sizeof *run->unit);
     run->order = calloc(responses, sizeof *run->order);
     run->prompt_of = calloc(responses, sizeof *run->prompt_of);
-    run->lengths = calloc(responses, sizeof *run->lengths);
+    run->token_counts = calloc(responses, sizeof *run->token_counts);
+    run->part_prompt = calloc(parts, sizeof *run->part_prompt);
+    run->part_lengths = calloc(parts, sizeof *run->part_lengths);
     run->part_tokens = calloc(part, sizeof *run->part_tokens);
-    run->part_logp = calloc(part, sizeof *run->part_logp);
+    run->part_rollout = calloc(part, sizeof *run->part_rollout);
     run->pushes = calloc(part, sizeof *run->pushes);
     run->replay = calloc(part, sizeof *run->replay);
     run->sorted = calloc(part, sizeof *run->sorted);
-    run->observation = calloc(run->states, sizeof *run->observation);
-    run->change = calloc(run->states, sizeof *run->change);
+    run->expected = calloc(run->prompts, sizeof *run->expected);
     run->record_capacity = record_capacity(run->config);
     run->records = calloc(run->record_capacity, sizeof *run->records);
-    return run->uniforms && run->tokens && run->logp_old && run->reward && run->advantage &&
-           run->centred && run->unit && run->order && run->prompt_of && run->lengths &&
-           run->part_tokens && run->part_logp && run->pushes && run->replay && run->sorted &&
-           run->observation && run->change && run->records;
+    return run->past && run->prompt && run->sample && run->lengths && run->tokens &&
+           run->logp_rollout && run->logp_old && run->score && run->advantage && run->centred &&
+           run->unit && run->order && run->prompt_of && run->token_counts && run->part_prompt &&
+           run->part_lengths && run->part_tokens && run->part_rollout && run->pushes &&
+           run->replay && run->sorted && run->expected && run->records;
 }
 
-/* The minibatch as replay sees it: every token of every response counts. */
+static void name_responses(sg_run *run)
+{
+    for (size_t i = 0; i < run->prompts * run->group; i++) {
+        run->prompt[i] = (uint32_t)(i / run->group);
+        run->sample[i] = (uint32_t)(i % run->group);
+        run->prompt_of[i] = (int64_t)(i / run->group);
+    }
+    for (size_t i = 0; i < run->prompts * run->part; i++)
+        run->part_prompt[i] = (uint32_t)(i / run->part);
+    run->rollout = (sg_responses){run->prompts * run->group,
+                                  run->length,
+                                  run->prompt,
+                                  run->sample,
+                                  run->lengths,
+                                  run->tokens};
+    run->minibatch =
+        (sg_responses){run->prompts * run->part, run->length,     run->part_prompt, NULL,
+                       run->part_lengths,        run->part_tokens};
+}
+
+/* The minibatch as replay sees it. */
 static sg_status make_batch(sg_run *run, sg_error *error)
 {
-    sg_status status = sg_batch_alloc(&run->batch, run->states * run->part, error);
+    sg_status status = sg_batch_alloc(&run->batch, run->minibatch.count * run->length, error);
     if (status != SG_OK)
         return status;
-    for (size_t i = 0; i < run->batch->tokens; i++) {
+    size_t tokens = run->batch->tokens;
+    for (size_t i = 0; i < tokens; i++) {
         run->batch->sequence[i] = (int64_t)(i / run->length);
         run->batch->position[i] = (int64_t)(i % run->length);
         run->batch->mask[i] = 1;
     }
+    if (run->config->update.kl_beta > 0)
+        run->batch->logp_ref = calloc(tokens, sizeof(double));
+    if (run->config->update.mismatch_cap > 0)
+        run->batch->weight = calloc(tokens, sizeof(double));
+    if ((run->config->update.kl_beta > 0 && run->batch->logp_ref == NULL) ||
+        (run->config->update.mismatch_cap > 0 && run->batch->weight == NULL))
+        return sg_fail(error, SG_ENOMEM, "not enough memory for a minibatch of %zu tokens", tokens);
     return sg_batch_group(run->batch, 0, error);
+}
+
+/* The policy and the older selves that the configuration asks for. */
+static sg_status make_policies(sg_run *run, const double *prior_logits, sg_error *error)
+{
+    sg_status status = sg_config_policy(run->config, prior_logits, &run->policy, error);
+    for (int64_t i = 0; i < run->config->rollout.lag && status == SG_OK; i++)
+        status = run->policy->methods->clone(run->policy, &run->past[i], error);
+    if (run->config->update.kl_beta > 0 && status == SG_OK)
+        status = run->policy->methods->clone(run->policy, &run->reference, error);
+    return status;
 }
 
 sg_status sg_run_init(sg_run *run, const sg_config *config, const sg_task *task,
@@ -83,9 +122,9 @@ sg_status sg_run_init(sg_run *run, const sg_config *config, const sg_task *task,
         .task = task,
         .objective = config->update.objectives[arm],
         .seed = seed,
+        .reward = sg_task_reward(task),
         .prompts = task->prompts,
         .length = task->length,
-        .states = task->prompts * task->length,
         .group = (size_t)config->rollout.group,
         .part = (size_t)(config->rollout.group / config->update.minibatches),
     };
@@ -95,18 +134,12 @@ sg_status sg_run_init(sg_run *run, const sg_config *config, const sg_task *task,
                        "not enough memory for the samples of %zu states and a table of %zu rows; "
                        "lower task.prompts, task.length or rollout.group, or raise "
                        "run.observe_every",
-                       run->states, run->record_capacity);
+                       task->prompts * task->length, run->record_capacity);
     }
-    for (size_t i = 0; i < run->prompts * run->group; i++) {
-        run->prompt_of[i] = (int64_t)(i / run->group);
-        run->lengths[i] = (double)run->length;
-    }
-    sg_rows_config shape = sg_config_rows(config);
+    name_responses(run);
     sg_status status = make_batch(run, error);
     if (status == SG_OK)
-        status = sg_rows_alloc(&run->rows, SG_BACKEND_AUTO, &shape, error);
-    for (size_t state = 0; state < run->states && status == SG_OK; state++)
-        status = sg_rows_set_logits(run->rows, state, prior_logits, error);
+        status = make_policies(run, prior_logits, error);
     if (status != SG_OK)
         sg_run_clear(run);
     return status;
@@ -114,14 +147,29 @@ sg_status sg_run_init(sg_run *run, const sg_config *config, const sg_task *task,
 
 void sg_run_clear(sg_run *run)
 {
-    sg_rows_free(run->rows);
+    for (int64_t i = 0; run->past != NULL && i < run->config->rollout.lag; i++)
+        sg_policy_free(run->past[i]);
+    sg_policy_free(run->reference);
+    sg_policy_free(run->policy);
     sg_batch_free(run->batch);
-    void *arrays[] = {run->uniforms,  run->tokens,  run->logp_old,    run->reward,
-                      run->advantage, run->centred, run->unit,        run->order,
-                      run->prompt_of, run->lengths, run->part_tokens, run->part_logp,
-                      run->pushes,    run->replay,  run->sorted,      run->observation,
-                      run->change,    run->records};
+    void *arrays[] = {run->past,        run->prompt,       run->sample,      run->lengths,
+                      run->tokens,      run->logp_rollout, run->logp_old,    run->score,
+                      run->advantage,   run->centred,      run->unit,        run->order,
+                      run->prompt_of,   run->token_counts, run->part_prompt, run->part_lengths,
+                      run->part_tokens, run->part_rollout, run->pushes,      run->replay,
+                      run->sorted,      run->expected,     run->records};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     memset(run, 0, sizeof *run);
+}
+
+sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error)
+{
+    sg_status status =
+        run->policy->methods->expected_reward(run->policy, &run->reward, run->expected, error);
+    double total = 0;
+    for (size_t p = 0; p < run->prompts; p++)
+        total += run->expected[p];
+    *expected = total / (double)run->prompts;
+    return status;
 }

@@ -4,14 +4,16 @@
 
 #include "objective/batch.h"
 #include "objective/replay.h"
+#include "policy/policy.h"
 #include "sim/simulate.h"
 #include "sim/task.h"
 
 /* Inside lib/sim only: one run, that is one objective with one seed. Everything it needs is
  * allocated once.
  *
- * State p*length + t holds position t of prompt p; arrays [states][group] have sample i of that
- * state at (p*length + t)*group + i. A minibatch takes `part` samples of every group. */
+ * Response i of prompt p is number p*group + i of the rollout; a minibatch takes `part` responses of
+ * every group, the j-th of prompt p being its number p*part + j. Arrays with a cell for every token
+ * are [responses][length], as in sg_responses. */
 
 /* The real columns of a row, in their order. */
 typedef struct sg_observables {
@@ -32,33 +34,39 @@ typedef struct sg_run {
     const sg_task *task;
     sg_objective objective;
     uint64_t seed;
-    sg_rows *rows;
-    size_t prompts, length, states, group, part;
+    sg_reward reward;
+    sg_policy *policy;
+    sg_policy *reference; /* the policy at the start; NULL without a KL term */
+    sg_policy **past;     /* [rollout.lag]: rollout n left its parameters in n % lag */
+    size_t prompts, length, group, part;
 
     /* The rollout. */
-    double *uniforms;  /* [states][group] */
-    int32_t *tokens;   /* [states][group] */
-    double *logp_old;  /* [states][group] */
-    double *reward;    /* [prompts][group] */
-    double *advantage; /* [prompts][group] */
-    double *centred;   /* [prompts][group]: the integer group * score - sum of scores */
-    double *unit;      /* [prompts]: advantage = centred * unit, or 0 where the estimator is no such
-                          multiple */
+    sg_responses rollout;
+    uint32_t *prompt, *sample, *lengths; /* [prompts][group]: what rollout points to */
+    int32_t *tokens;                     /* [prompts][group][length] */
+    double *logp_rollout;                /* likewise: the sampler's */
+    double *logp_old;                    /* likewise: the trainer's */
+    double *score;                       /* [prompts][group]: as the verifier gave it */
+    double *advantage;                   /* [prompts][group] */
+    double *centred; /* [prompts][group]: the integer group * score - sum of scores */
+    double *unit;    /* [prompts]: advantage = centred * unit, or 0 where the estimator is no such
+                        multiple */
     uint32_t *order;   /* [prompts][group]: shuffled samples */
     int64_t *prompt_of; /* [prompts][group] */
-    double *lengths;    /* [prompts][group] */
-    double mean_reward, zero_std_groups;
+    double *token_counts; /* [prompts][group]: lengths as reals */
+    double mean_reward, zero_std_groups, mean_length;
 
     /* The minibatch. */
-    int32_t *part_tokens; /* [states][part] */
-    double *part_logp;    /* [states][part] */
-    double *pushes;       /* [states][part] */
-    sg_batch *batch;      /* token (p*part + j)*length + t */
+    sg_responses minibatch;
+    uint32_t *part_prompt, *part_lengths; /* [prompts][part] */
+    int32_t *part_tokens;                 /* [prompts][part][length] */
+    double *part_rollout;                 /* likewise: logp_rollout */
+    double *pushes;                       /* likewise */
+    sg_batch *batch;                      /* likewise */
     sg_replay_token *replay;
     double *sorted; /* ratios in order */
 
-    sg_row_observation *observation; /* [states] */
-    sg_row_change *change;           /* [states] */
+    double *expected; /* [prompts] */
 
     sg_record *records;
     size_t record_count, record_capacity;
@@ -79,11 +87,24 @@ void sg_run_shuffle(sg_run *run, size_t rollout, size_t epoch);
 sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *alive,
                       sg_error *error);
 
+/* What a step shows of the minibatch: ratios, pushes, the sampler's mismatch. */
+void sg_run_observe(sg_run *run, const sg_replay_summary *summary, sg_observables *o);
+/* Mean over the prompts of the exact expected reward; each prompt's is left in run->expected. */
+sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error);
+
+/* Learning rate of gradient step `step`, from 1: lr * step / warmup up to step `warmup`, then from lr
+ * at step warmup + 1 to lr * final_rate at the last step, along a line or half a cosine. */
+double sg_learning_rate(const sg_config *config, size_t step);
+
+/* The policy of the configuration at its start, and the memory that it takes. */
+sg_status sg_config_policy(const sg_config *config, const double *prior_logits, sg_policy **policy,
+                           sg_error *error);
+double sg_config_policy_bytes(const sg_config *config);
+
 /* Threads that a simulation of this configuration uses. */
 size_t sg_simulate_threads(const sg_config *config);
 
-/* Memory of one run in bytes, its table rows included; as a double, since it may exceed any size_t.
- */
+/* Memory of one run in bytes, its policies included; as a double, since it may exceed any size_t. */
 double sg_run_bytes(const sg_config *config);
 
 #endif

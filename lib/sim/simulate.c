@@ -129,7 +129,8 @@ static void do_run(struct work *work, size_t index)
             *finished = (struct finished){run.records, run.record_count, run.ended_early};
             run.records = NULL;
             if (index == 0)
-                snprintf(work->backend, sizeof work->backend, "%s", sg_rows_backend_name(run.rows));
+                snprintf(work->backend, sizeof work->backend, "%s",
+                         run.policy->methods->backend(run.policy));
         }
         sg_run_clear(&run);
     }

@@ -20,8 +20,8 @@
 
 /* The columns of the table: name, type, unit, meaning. One row per observed gradient step and run,
  * runs ordered by objective, then seed. The columns of a policy describe the one that enters the
- * step; those of a change, what the step did to it. Means over states are unweighted: a response
- * visits every state of its prompt. */
+ * step; those of a change, what the step did to it. Means over states weigh a state by how often
+ * the responses visit it; those of a table visit all states of their prompt. */
 #define SG_SIMULATE_COLUMNS(TEXT, INTEGER, REAL)                                                   \
     TEXT(objective, "", "name of the objective")                                                   \
     TEXT(params, "", "its parameters, key=value")                                                  \
@@ -66,7 +66,20 @@
     REAL(delta_norm, "nat", "2-norm of the change of all logits")                                  \
     REAL(kl_old_new, "nat", "exact KL(policy before || after the step), mean over states")         \
     REAL(kl_new_old, "nat", "exact KL(policy after || before the step), mean over states")         \
-    REAL(zero_std_groups, "", "share of groups of the current rollout whose rewards are all equal")
+    REAL(zero_std_groups, "", "share of groups of the current rollout whose rewards are all equal") \
+    REAL(length, "", "mean number of tokens of the responses of the current rollout")              \
+    REAL(tail_mass_root, "", "probability of the tail tokens at the first position")               \
+    REAL(tail_mass_right, "", "the same at prefixes that can still win; nan when not known")       \
+    REAL(tail_mass_losers, "", "the same at prefixes that cannot; nan when not known")             \
+    REAL(losers_share, "", "share of tokens at prefixes that cannot win any more")                 \
+    REAL(learning_rate, "", "learning rate of the step")                                           \
+    REAL(clip_factor, "", "what clip_norm multiplied the gradient by")                             \
+    REAL(kl_ref, "nat", "KL(policy || its start) by the k3 estimator on the minibatch")            \
+    REAL(mismatch_kl, "nat",                                                                       \
+         "KL(sampler || trainer's policy at the rollout) by the k3 estimator on the minibatch")    \
+    REAL(mismatch_max, "nat", "largest difference of the two log-probabilities of a token")        \
+    REAL(mismatch_ess, "", "effective sample size of their ratios as a fraction")                  \
+    REAL(mismatch_weight, "", "mean mismatch weight min(ratio, cap); 1 when there is none")
 
 typedef struct sg_column_info {
     const char *name, *unit, *meaning;
