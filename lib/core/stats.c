@@ -242,7 +242,7 @@ static sg_status sample_interval(const sg_bootstrap *how, sg_statistic *statisti
                                  const double *values, size_t count, sg_interval *interval,
                                  sg_error *error)
 {
-    size_t used;
+    size_t used = 0;
     double *sorted = sorted_copy(values, count, &used, error);
     double *scratch = malloc((count + 1) * sizeof *scratch);
     sg_status status;

@@ -5,15 +5,21 @@
 #include "io/formats.h"
 
 /* Quotes where RFC 4180 asks for it, and where a reader would otherwise lose something: after a '#'
- * (pandas cuts the line there), outer blanks, and the empty cell of a one-column table, whose line
- * would look blank. */
+ * (pandas cuts the line there), at outer blanks, at what could look like the start of another
+ * format
+ * ('{', a byte order mark, control characters), and in the empty cell of a one-column table, whose
+ * line would look blank. */
 static bool needs_quotes(const char *cell, bool alone)
 {
-    size_t length = strlen(cell);
-    if (length == 0)
+    if (cell[0] == '\0')
         return alone;
-    return strpbrk(cell, ",\"\r\n#") != NULL || strchr(" \t", cell[0]) != NULL ||
-           strchr(" \t", cell[length - 1]) != NULL;
+    if (strchr(" {\xef", cell[0]) != NULL || cell[strlen(cell) - 1] == ' ')
+        return true;
+    for (; *cell != '\0'; cell++) {
+        if ((unsigned char)*cell < 0x20 || *cell == ',' || *cell == '"' || *cell == '#')
+            return true;
+    }
+    return false;
 }
 
 static void append_text(sg_text *text, const char *cell, bool alone)

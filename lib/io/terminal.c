@@ -61,6 +61,8 @@ static void append_padded(sg_text *text, const sg_text *cell, size_t width, bool
     sg_text_append_bytes(text, cell->data, cell->length);
     if (left && !last)
         append_blanks(text, blanks);
+    while (last && text->length > 0 && text->data[text->length - 1] == ' ')
+        text->length--;
     sg_text_append(text, last ? "\n" : "  ");
 }
 

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zip.h>
+
+#include "files.h"
+
+/* An npz file made by hand of .npy files made by hand. */
+static void put_npz(const char *const names[], const char *const arrays[], const size_t lengths[],
+                    size_t count)
+{
+    zip_t *archive = zip_open(test_path, ZIP_CREATE | ZIP_TRUNCATE, NULL);
+    for (size_t i = 0; i < count; i++) {
+        zip_source_t *source = zip_source_buffer(archive, arrays[i], lengths[i], 0);
+        ck_assert_int_ge(zip_file_add(archive, names[i], source, 0), 0);
+    }
+    ck_assert_int_eq(zip_close(archive), 0);
+}
+
+/* Header of version 1, without NumPy's padding, then the cells. */
+static sg_text npy(const char *dict, const char *cells, size_t length)
+{
+    sg_text text = {0};
+    sg_text_append_bytes(&text, "\x93NUMPY\1\0", 8);
+    sg_text_append_bytes(&text, &(char){(char)strlen(dict)}, 1);
+    sg_text_append_bytes(&text, "", 1);
+    sg_text_append(&text, dict);
+    sg_text_append_bytes(&text, cells, length);
+    return text;
+}
+
+static sg_status read_npy(const char *dict, const char *cells, size_t length, sg_table **table,
+                          sg_error *error)
+{
+    sg_text text = npy(dict, cells, length);
+    put_npz((const char *[]){"x.npy"}, (const char *[]){text.data}, &text.length, 1);
+    sg_text_free(&text);
+    return sg_table_read(table, test_path, error);
+}
+
+#define DICT(type, shape) "{'descr': '" type "', 'fortran_order': False, 'shape': " shape ", }"
+
+static const struct {
+    const char *dict, *cells;
+    size_t length;
+    double first, second;
+} arrays[] = {
+    {DICT("<f8", "(2,)"), "\0\0\0\0\0\0\xf8\x3f\0\0\0\0\0\0\0\x80", 16, 1.5, -0.0},
+    {DICT(">f8", "(2,)"), "\x3f\xf8\0\0\0\0\0\0\x80\0\0\0\0\0\0\0", 16, 1.5, -0.0},
+    {DICT("<f4", "(2,)"), "\0\0\xc0\x3f\0\0\x80\xff", 8, 1.5, -INFINITY},
+    {DICT(">f4", "(2,)"), "\x3f\xc0\0\0\xff\x80\0\0", 8, 1.5, -INFINITY},
+    {DICT("<f2", "(2,)"), "\0\x3e\1\0", 4, 1.5, 0x1p-24},
+    {DICT("<f2", "(2,)"), "\xff\x7b\0\xfc", 4, 65504, -INFINITY},
+    {DICT("<i8", "(2,)"), "\xfe\xff\xff\xff\xff\xff\xff\xff\1\0\0\0\0\0\0\0", 16, -2, 1},
+    {DICT("<i4", "(2,)"), "\xfe\xff\xff\xff\1\0\0\0", 8, -2, 1},
+    {DICT(">i2", "(2,)"), "\xff\xfe\0\1", 4, -2, 1},
+    {DICT("|i1", "(2,)"), "\xfe\1", 2, -2, 1},
+    {DICT("<u4", "(2,)"), "\xfe\xff\xff\xff\1\0\0\0", 8, 4294967294, 1},
+    {DICT("|u1", "(2,)"), "\xfe\1", 2, 254, 1},
+    {DICT("|b1", "(2,)"), "\1\0", 2, 1, 0},
+    {"{\"shape\":(2),\"fortran_order\":True,\"descr\":\"|u1\"}", "\3\4", 2, 3, 4},
+};
+
+START_TEST(npy_number_types_are_read)
+{
+    sg_table *table = NULL;
+    sg_error error;
+    sg_status status =
+        read_npy(arrays[_i].dict, arrays[_i].cells, arrays[_i].length, &table, &error);
+    ck_assert_msg(status == SG_OK, "%s", error.message);
+    ck_assert_str_eq(sg_table_column_name(table, 0), "x");
+    ck_assert_uint_eq(sg_table_rows(table), 2);
+    double first = sg_table_get_number(table, 0, 0), second = sg_table_get_number(table, 0, 1);
+    ck_assert_double_eq(first, arrays[_i].first);
+    ck_assert_double_eq(second, arrays[_i].second);
+    ck_assert_int_eq(signbit(second), signbit(arrays[_i].second));
+    sg_table_free(table);
+}
+END_TEST
+
+static const struct {
+    const char *dict;
+    size_t length;
+    const char *words;
+} bad_arrays[] = {
+    {DICT("<f8", "(2,)"), 15, "ends before the last"},
+    {DICT("<f8", "(1000000000000000000000,)"), 16, "header"},
+    {DICT("<f8", "(9223372036854775807,)"), 16, "ends before the last"},
+    {DICT("<f8", "(4611686018427387904, 4)"), 16, "ends before the last"},
+    {DICT("<f8", "(1, 2)"), 16, "2 dimensions"},
+    {DICT("<f8", "(1, 2, 1)"), 16, "3 dimensions"},
+    {DICT("<f8", "()"), 16, "0 dimensions"},
+    {DICT("|O", "(2,)"), 16, "type \"|O\""},
+    {DICT("<c16", "(1,)"), 16, "type \"<c16\""},
+    {DICT("<M8[ns]", "(2,)"), 16, "type \"<M8[ns]\""},
+    {DICT("<U0", "(2,)"), 16, "type \"<U0\""},
+    {"{'descr': [('a', '<f8')], 'fortran_order': False, 'shape': (2,), }", 16, "structured"},
+    {"{'descr': '<f8', 'shape': (2,), }", 16, "header"},
+    {"{'descr': '<f8', 'fortran_order': False, 'shape': (2,", 16, "header"},
+    {DICT("<u8", "(2,)"), 16, "above 2^63 - 1 in row 0"},
+    {DICT("<U2", "(2,)"), 16, "NUL character in row 0"},
+};
+
+START_TEST(bad_npy_is_refused)
+{
+    sg_table *table = NULL;
+    sg_error error = {0};
+    const char *cells = "\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0\1\0\0\0";
+    if (strstr(bad_arrays[_i].dict, "U2") != NULL)
+        cells = "\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0";
+    ck_assert_int_eq(read_npy(bad_arrays[_i].dict, cells, bad_arrays[_i].length, &table, &error),
+                     SG_EDATA);
+    ck_assert_msg(strstr(error.message, bad_arrays[_i].words) != NULL, "%s", error.message);
+    ck_assert_msg(strstr(error.message, "table: array \"x\"") != NULL, "%s", error.message);
+}
+END_TEST
+
+START_TEST(npz_arrays_must_fit_together)
+{
+    sg_table *table = NULL;
+    sg_error error = {0};
+    sg_text two = npy(DICT("|u1", "(2,)"), "\1\2", 2),
+            three = npy(DICT("|u1", "(3,)"), "\1\2\3", 3);
+    const char *const files[] = {two.data, three.data};
+    const size_t lengths[] = {two.length, three.length};
+    put_npz((const char *[]){"a.npy", "b.npy"}, files, lengths, 2);
+    ck_assert_int_eq(sg_table_read(&table, test_path, &error), SG_EDATA);
+    ck_assert_ptr_nonnull(strstr(error.message, "array \"b\" has 3 rows where \"a\" has 2"));
+    put_npz((const char *[]){"readme.txt"}, files, lengths, 1);
+    ck_assert_int_eq(sg_table_read(&table, test_path, &error), SG_EDATA);
+    ck_assert_ptr_nonnull(strstr(error.message, "no npz file: it holds \"readme.txt\""));
+    put_file("PK\5\6\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 22);
+    ck_assert_int_eq(sg_table_read(&table, test_path, &error), SG_EDATA);
+    ck_assert_ptr_nonnull(strstr(error.message, "no array"));
+    sg_text_free(&two);
+    sg_text_free(&three);
+}
+END_TEST
+
+START_TEST(npz_refuses_what_it_cannot_hold)
+{
+    sg_table *table = sg_table_alloc();
+    sg_error error;
+    ck_assert_int_eq(sg_table_write(table, SG_FORMAT_NPZ, test_path, &error), SG_EARGUMENT);
+    ck_assert_int_eq(sg_table_write_stream(table, SG_FORMAT_NPZ, stderr, &error), SG_EARGUMENT);
+    sg_table_add_column(table, "text", SG_COLUMN_TEXT, NULL);
+    sg_table_add_rows(table, 10000, NULL);
+    char *giant = calloc(1, 1000001);
+    memset(giant, 'x', 1000000);
+    sg_table_set_text(table, 0, 0, giant, NULL);
+    ck_assert_int_eq(sg_table_write(table, SG_FORMAT_NPZ, test_path, &error), SG_EUNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(error.message, "\"text\" has a cell of 1000000 characters"));
+    sg_table_set_text(table, 0, 0, "small", NULL);
+    sg_table_add_column(table, "metadata", SG_COLUMN_REAL, NULL);
+    ck_assert_int_eq(sg_table_write(table, SG_FORMAT_NPZ, test_path, &error), SG_EARGUMENT);
+    ck_assert_uint_eq(count_files(), 0);
+    free(giant);
+    sg_table_free(table);
+}
+END_TEST
+
+Suite *npz_suite(void);
+Suite *npz_suite(void)
+{
+    Suite *suite = suite_create("npz");
+    TCase *tests = add_file_case(suite, "npz");
+    tcase_add_loop_test(tests, npy_number_types_are_read, 0, COUNT(arrays));
+    tcase_add_loop_test(tests, bad_npy_is_refused, 0, COUNT(bad_arrays));
+    tcase_add_test(tests, npz_arrays_must_fit_together);
+    tcase_add_test(tests, npz_refuses_what_it_cannot_hold);
+    return suite;
+}
