@@ -93,6 +93,61 @@ static double strtod_c(const char *string)
     return value;
 }
 
+/* Reads "nan", "inf" or "infinity"; returns what follows, or NULL. */
+static const char *read_nonfinite(const char *at, double *magnitude)
+{
+    const char *end = read_word(at, "nan");
+    *magnitude = end != NULL ? NAN : INFINITY;
+    if (end == NULL)
+        end = read_word(at, "infinity");
+    return end != NULL ? end : read_word(at, "inf");
+}
+
+/* A number mantissa * 10^shift; not exact when digits of the mantissa were left out. */
+struct decimal {
+    uint64_t mantissa;
+    long shift;
+    bool exact;
+};
+
+static const char *read_decimal(const char *at, struct decimal *decimal)
+{
+    *decimal = (struct decimal){.exact = true};
+    bool any = false, fraction = false;
+    for (; is_digit(*at) || (*at == '.' && !fraction); at++) {
+        if (*at == '.') {
+            fraction = true;
+            continue;
+        }
+        any = true;
+        decimal->shift -= fraction;
+        if (decimal->mantissa < 100000000000000000) /* 10^17: the next digit fits in 64 bits */
+            decimal->mantissa = decimal->mantissa * 10 + (uint64_t)(*at - '0');
+        else
+            decimal->exact = false;
+    }
+    long exponent;
+    at = any ? read_exponent(at, &exponent) : NULL;
+    if (at != NULL)
+        decimal->shift += exponent;
+    return at;
+}
+
+/* Two exact doubles and one rounding are correctly rounded (Clinger 1990). That covers what people
+ * write; false for the rest. */
+static bool convert_short(const struct decimal *decimal, double *magnitude)
+{
+    static const double ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                 1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    double mantissa = (double)decimal->mantissa;
+    long shift = decimal->shift;
+    if (!decimal->exact || decimal->mantissa > (uint64_t)1 << 53 || shift < -22 || shift > 22)
+        return false;
+    *magnitude = shift < 0 ? mantissa / ten[-shift] : mantissa * ten[shift];
+    return true;
+}
+
 bool sg_parse_real(const char *string, double *value)
 {
     const char *start = skip_blanks(string), *at = start;
@@ -100,48 +155,17 @@ bool sg_parse_real(const char *string, double *value)
     if (*at == '-' || *at == '+')
         at++;
     double magnitude;
-    const char *word_end = read_word(at, "nan");
-    if (word_end != NULL) {
-        magnitude = NAN;
-        at = word_end;
-    } else if ((word_end = read_word(at, "inf")) != NULL) {
-        magnitude = INFINITY;
-        at = read_word(word_end, "inity");
-        at = at != NULL ? at : word_end;
-    } else {
-        uint64_t mantissa = 0;
-        long exponent, shift = 0;
-        bool any = false, exact = true;
-        for (bool fraction = false; is_digit(*at) || (*at == '.' && !fraction); at++) {
-            if (*at == '.') {
-                fraction = true;
-                continue;
-            }
-            any = true;
-            if (mantissa < 100000000000000000) /* 10^17: the next digit fits in 64 bits */
-                mantissa = mantissa * 10 + (uint64_t)(*at - '0');
-            else
-                exact = false;
-            shift -= fraction;
-        }
-        at = any ? read_exponent(at, &exponent) : NULL;
-        if (at == NULL || *skip_blanks(at) != '\0')
-            return false;
-        shift += exponent;
-        /* Two exact doubles and one rounding: correctly rounded (Clinger 1990). */
-        static const double ten[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                     1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                     1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-        if (exact && mantissa <= (uint64_t)1 << 53 && shift >= -22 && shift <= 22) {
-            magnitude = shift < 0 ? (double)mantissa / ten[-shift] : (double)mantissa * ten[shift];
-        } else {
-            *value = strtod_c(start);
-            return true;
-        }
-    }
-    if (*skip_blanks(at) != '\0')
+    struct decimal decimal = {0};
+    const char *end = read_nonfinite(at, &magnitude);
+    bool nonfinite = end != NULL;
+    if (!nonfinite)
+        end = read_decimal(at, &decimal);
+    if (end == NULL || *skip_blanks(end) != '\0')
         return false;
-    *value = negative ? -magnitude : magnitude;
+    if (nonfinite || convert_short(&decimal, &magnitude))
+        *value = negative ? -magnitude : magnitude;
+    else
+        *value = strtod_c(start);
     return true;
 }
 
