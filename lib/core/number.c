@@ -33,11 +33,12 @@ char *sg_format_real(double value, char buffer[32])
         return buffer;
     }
     for (int digits = 15; digits <= 17; digits++) {
+        double back;
         snprintf(buffer, 32, "%.*g", digits, value);
-        if (digits == 17 || strtod(buffer, NULL) == value)
+        restore_point(buffer);
+        if (digits == 17 || (sg_parse_real(buffer, &back) && back == value))
             break;
     }
-    restore_point(buffer);
     return buffer;
 }
 
