@@ -3,6 +3,10 @@
  */
 #include <assert.h>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 #include "backend/cpu/rows.h"
 #include "core/vec_math.h"
 
@@ -12,6 +16,23 @@
 
 /* Eight double lanes: one AVX-512 register, two of AVX2, four of SSE2. */
 typedef double sg_lanes __attribute__((vector_size(64), may_alias));
+
+/* Eight numbers as lanes; x aligned to their size. The intrinsic says in one instruction what gcc
+ * 12 makes of the general conversion in six. */
+static inline void widen_f32(const float *x, sg_lanes *lanes)
+{
+#ifdef __AVX512F__
+    *lanes = (sg_lanes)_mm512_cvtps_pd(_mm256_load_ps(x));
+#else
+    typedef float eight __attribute__((vector_size(32), may_alias));
+    *lanes = __builtin_convertvector(*(const eight *)(const void *)x, sg_lanes);
+#endif
+}
+
+static inline void widen_f64(const double *x, sg_lanes *lanes)
+{
+    *lanes = *(const sg_lanes *)(const void *)x;
+}
 
 static double lanes_total(const sg_lanes *a, const sg_lanes *b)
 {

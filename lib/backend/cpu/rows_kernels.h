@@ -23,24 +23,22 @@ static SG_NAME(tile) SG_NAME(tile_at)(const sg_row_view *row, size_t index)
 /* Sum of q over a tile: 16 lanes in double precision. */
 static double SG_NAME(tile_mass)(const SG_REAL *q, size_t n)
 {
-    typedef SG_REAL eight __attribute__((vector_size(8 * sizeof(SG_REAL)), may_alias));
-    const eight *v = (const eight *)(const void *)q;
-    sg_lanes a = {0}, b = {0};
-    for (size_t i = 0; i < n / 8; i += 2) {
-        a += __builtin_convertvector(v[i], sg_lanes);
-        b += __builtin_convertvector(v[i + 1], sg_lanes);
+    sg_lanes a = {0}, b = {0}, x, y;
+    for (size_t i = 0; i < n; i += 16) {
+        SG_NAME(widen)(q + i, &x);
+        SG_NAME(widen)(q + i + 8, &y);
+        a += x;
+        b += y;
     }
     return lanes_total(&a, &b);
 }
 
 static double SG_NAME(tile_square)(const SG_REAL *q, size_t n)
 {
-    typedef SG_REAL eight __attribute__((vector_size(8 * sizeof(SG_REAL)), may_alias));
-    const eight *v = (const eight *)(const void *)q;
-    sg_lanes a = {0}, b = {0};
-    for (size_t i = 0; i < n / 8; i += 2) {
-        sg_lanes x = __builtin_convertvector(v[i], sg_lanes);
-        sg_lanes y = __builtin_convertvector(v[i + 1], sg_lanes);
+    sg_lanes a = {0}, b = {0}, x, y;
+    for (size_t i = 0; i < n; i += 16) {
+        SG_NAME(widen)(q + i, &x);
+        SG_NAME(widen)(q + i + 8, &y);
         a += x * x;
         b += y * y;
     }
@@ -168,15 +166,15 @@ static void SG_NAME(put_back)(const touched *list, const SG_NAME(tile) * tile, d
 static void SG_NAME(moments)(const SG_NAME(tile) * tile, const sg_row_job *job, const SG_REAL *x,
                              sg_row_sums *sums)
 {
-    typedef SG_REAL eight __attribute__((vector_size(8 * sizeof(SG_REAL)), may_alias));
-    const eight *qs = (const eight *)(const void *)tile->q, *xs = (const eight *)(const void *)x;
     const sg_lanes zero = {0};
     sg_lanes mass = zero, square = zero, norm = zero, m1 = zero, m2 = zero, m3 = zero, m4 = zero,
              m5 = zero, m6 = zero, m7 = zero;
     double inverse_total = job->inverse_total;
-    for (size_t i = 0; i < tile->n / 8; i++) {
-        sg_lanes p = __builtin_convertvector(qs[i], sg_lanes) * inverse_total;
-        sg_lanes d = __builtin_convertvector(xs[i], sg_lanes);
+    for (size_t i = 0; i < tile->n; i += 8) {
+        sg_lanes p, d;
+        SG_NAME(widen)(tile->q + i, &p);
+        SG_NAME(widen)(x + i, &d);
+        p *= inverse_total;
         mass += p;
         square += p * p;
         norm += d * d;
@@ -298,17 +296,17 @@ static void SG_NAME(apply)(const SG_NAME(tile) * tile, const sg_row_job *job,
 static double SG_NAME(sgd_small)(const SG_NAME(tile) * tile, const sg_row_job *job)
 {
     typedef SG_REAL sixteen __attribute__((vector_size(16 * sizeof(SG_REAL)), may_alias));
-    typedef SG_REAL eight __attribute__((vector_size(8 * sizeof(SG_REAL)), may_alias));
     sixteen *v = (sixteen *)(void *)tile->q;
     SG_REAL factor = (SG_REAL)(job->gradient * job->step);
-    sg_lanes a = {0}, b = {0};
+    sg_lanes a = {0}, b = {0}, low, high;
     for (size_t i = 0; i < tile->n / 16; i++) {
         sixteen q = v[i], x = factor * q;
         q += q * SG_EXPM1_SMALL(x);
         v[i] = q;
-        const eight *half = (const eight *)(const void *)&v[i];
-        a += __builtin_convertvector(half[0], sg_lanes);
-        b += __builtin_convertvector(half[1], sg_lanes);
+        SG_NAME(widen)(tile->q + 16 * i, &low);
+        SG_NAME(widen)(tile->q + 16 * i + 8, &high);
+        a += low;
+        b += high;
     }
     return lanes_total(&a, &b);
 }
