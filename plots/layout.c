@@ -176,9 +176,17 @@ static double place_columns(sg_layout *layout, size_t columns)
         for (size_t e = c; e < layout->entry_count; e += columns)
             widest = fmax(widest, sg_markup_width(layout->entries[e]->title));
         layout->entry_left[c] = x;
-        x += (SG_LEGEND_SAMPLE + SG_LEGEND_GAP + widest + (c + 1 < columns ? 1.3 : 0)) * font;
+        x += layout->legend_sample + (SG_LEGEND_GAP + widest) * font;
+        x += c + 1 < columns ? layout->legend_between : 0;
     }
     return x + 2 * SG_LEGEND_PAD * font;
+}
+
+static void set_legend_font(sg_layout *layout, double font, double sample, double between)
+{
+    layout->legend_font = font;
+    layout->legend_sample = sample * font;
+    layout->legend_between = between * font;
 }
 
 /* The most columns that fit at the legend's font size. */
@@ -195,15 +203,15 @@ static void arrange_legend(sg_layout *layout)
     size_t count = layout->entry_count;
     if (count == 0)
         return;
-    layout->legend_font = layout->font;
+    set_legend_font(layout, layout->font, 2.3, 1.3);
     size_t columns = fitting_columns(layout);
     if (columns < count) { /* would a slightly smaller font save a row? */
-        layout->legend_font = 0.8 * layout->font;
+        set_legend_font(layout, 0.8 * layout->font, 1.9, 0.9);
         size_t small = fitting_columns(layout);
         if ((count + small - 1) / small < (count + columns - 1) / columns)
             columns = small;
         else
-            layout->legend_font = layout->font;
+            set_legend_font(layout, layout->font, 2.3, 1.3);
     }
     size_t rows = (count + columns - 1) / columns;
     size_t even = (count + rows - 1) / rows;

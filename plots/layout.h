@@ -39,13 +39,13 @@ typedef struct sg_layout {
     /* Legend: entries fill a grid row by row. */
     size_t entry_count, legend_columns, legend_rows;
     const sg_layer *entries[SG_LEGEND_MAX];
-    double entry_left[SG_LEGEND_MAX]; /* of column i, from the left of the box */
-    double legend_font;               /* points; a little smaller when that saves a row */
+    double entry_left[SG_LEGEND_MAX];     /* of column i, from the left of the box */
+    double legend_font;                   /* points; a little smaller when that saves a row */
+    double legend_sample, legend_between; /* points: of a sample, between entries */
     double legend_left, legend_bottom, legend_width, legend_height;
 } sg_layout;
 
 /* Lengths of the legend, in units of its font size. */
-#define SG_LEGEND_SAMPLE 2.3
 #define SG_LEGEND_GAP 0.5
 #define SG_LEGEND_LINE 1.45
 #define SG_LEGEND_PAD 0.45

@@ -121,7 +121,7 @@ void sg_write_titles(sg_writer *w, size_t p)
     const sg_layout *at = &w->layout;
     double left = at->left[p % w->figure->columns], bottom = at->bottom[p / w->figure->columns];
     double middle = left + at->plot_width / 2, top = bottom + at->plot_height;
-    double wide = at->plot_width + 2 * at->font, high = at->plot_height + 2 * at->font;
+    double wide = at->plot_width + 2 * at->font, high = at->plot_height + 0.6 * at->font;
     bool double_axis = panel->top_label[0] != '\0';
     sg_write_centred(w, panel->x.label, middle, bottom - (panel->x.bare ? 1.0 : 2.2) * at->font,
                      wide, false);

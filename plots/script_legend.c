@@ -5,7 +5,7 @@
 static void write_sample_data(sg_writer *w, size_t i, double x, double y)
 {
     sg_text *s = w->script;
-    double sample = SG_LEGEND_SAMPLE * w->layout.legend_font;
+    double sample = w->layout.legend_sample;
     sg_text_printf(s, "$k%zu << END_OF_DATA\n", i + 1);
     if (w->layout.entries[i]->mark == SG_MARK_BAR)
         sg_text_printf(s, "%.3f %.3f %.3f %.3f\n", x + sample / 2, y, sample / 4,
@@ -62,7 +62,7 @@ void sg_write_legend(sg_writer *w)
         sg_text_append(s, "set label ");
         sg_write_label(w, at->entries[i]->title);
         sg_text_printf(s, " at first %.3f,%.3f left font ',%.2f'\n",
-                       x + (SG_LEGEND_SAMPLE + SG_LEGEND_GAP) * at->legend_font, y,
+                       x + at->legend_sample + SG_LEGEND_GAP * at->legend_font, y,
                        at->legend_font * w->unit);
     }
     sg_text_append(s, "plot ");

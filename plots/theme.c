@@ -50,8 +50,8 @@ sg_pen sg_theme_pen(sg_gate_kind gate, sg_level level)
 /* Widths: of the text block where a paper has one column (NeurIPS, ICLR), across both columns
  * otherwise. */
 static const sg_paper papers[] = {
-    {"screen", 8.0, 9.0, 1.4, 0.6}, {"neurips", 5.5, 7.5, 1.0, 0.5}, {"icml", 6.75, 7.5, 1.0, 0.5},
-    {"iclr", 5.5, 7.5, 1.0, 0.5},   {"acl", 6.3, 7.5, 1.0, 0.5},     {"ieee", 7.0, 7.5, 1.0, 0.5},
+    {"screen", 8.0, 9.0, 1.4, 0.6}, {"neurips", 5.5, 8.0, 1.0, 0.5}, {"icml", 6.75, 8.0, 1.0, 0.5},
+    {"iclr", 5.5, 8.0, 1.0, 0.5},   {"acl", 6.8, 8.0, 1.0, 0.5},     {"ieee", 7.0, 8.0, 1.0, 0.5},
     {"nature", 7.0, 7.0, 1.0, 0.5}, {"slide", 10.0, 14.0, 2.2, 0.9},
 };
 
