@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <math.h>
+
+#include "core/rng.h"
+#include "policy/net.h"
+
+/* Round to `bits` significant bits, to a multiple of 2^least at the small end, ties to even; beyond
+ * `most` (rounded) infinite. nearbyint rounds ties to even. */
+static double round_bits(double x, int bits, int least, double most)
+{
+    if (!isfinite(x) || x == 0)
+        return x;
+    int exponent;
+    frexp(x, &exponent);
+    int place = exponent - bits > least ? exponent - bits : least;
+    double y = ldexp(nearbyint(ldexp(x, -place)), place);
+    return fabs(y) > most ? copysign(INFINITY, x) : y;
+}
+
+double sg_number_round(sg_number_format format, double x)
+{
+    switch (format) {
+    case SG_NUMBER_FP64:
+        return x;
+    case SG_NUMBER_FP32:
+        return (double)(float)x;
+    case SG_NUMBER_BF16:
+        return round_bits(x, 8, -133, 0x1.fep127);
+    case SG_NUMBER_FP16:
+        return round_bits(x, 11, -24, 65504);
+    }
+    return x;
+}
+
+/* A fast way through the many weights: bf16 is the upper half of fp32. */
+static float round_bf16(float x)
+{
+    union {
+        float number;
+        uint32_t bits;
+    } u = {.number = x};
+    if (x != x)
+        return x;
+    u.bits = (u.bits + 0x7fff + (u.bits >> 16 & 1)) & 0xffff0000u;
+    return u.number;
+}
+
+void sg_net_emulate(sg_net *net, const sg_net *source, sg_number_format format, double noise,
+                    uint64_t seed, uint32_t step)
+{
+    bool narrow = net->config.precision == SG_FP32;
+    net->feature_seed = source->feature_seed;
+#pragma omp parallel for schedule(static) if (net->size > 1 << 16)
+    for (size_t i = 0; i < net->size; i += 2) {
+        double normal[2] = {0, 0};
+        if (noise > 0)
+            sg_rng_normal_pair(
+                (sg_address){seed, SG_STREAM_NOISE, step, 1, (uint32_t)(i >> 32), (uint32_t)i},
+                normal);
+        for (size_t j = i; j < i + 2; j++) {
+            double x =
+                narrow ? (double)((float *)source->values)[j] : ((double *)source->values)[j];
+            x *= 1 + noise * normal[j - i];
+            if (narrow)
+                ((float *)net->values)[j] = format == SG_NUMBER_BF16
+                                                ? round_bf16((float)x)
+                                                : (float)sg_number_round(format, x);
+            else
+                ((double *)net->values)[j] = sg_number_round(format, x);
+        }
+    }
+}

@@ -1,0 +1,829 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The neural policy against a textbook that computes one position at a time, and its gradients
+ * against finite differences of every number of every tensor. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "core/rng.h"
+#include "net_twin.h"
+#include "policy/net.h"
+#include "policy/routing.h"
+
+static double uniform(uint32_t what, uint32_t i)
+{
+    return sg_rng_uniform((sg_address){8, SG_STREAM_SYNTHETIC, what, 0, 0, i});
+}
+
+static double normal(uint32_t what, uint32_t i)
+{
+    double pair[2];
+    sg_rng_normal_pair((sg_address){9, SG_STREAM_SYNTHETIC, what, 0, 0, i}, pair);
+    return pair[0];
+}
+
+/* Small enough for finite differences, with two tiles of the vocabulary. */
+static sg_net_config small(int which)
+{
+    sg_net_config c = {.prior = {.vocabulary = 261,
+                                 .head = 9,
+                                 .head_shape = SG_HEAD_GEOMETRIC,
+                                 .head_ratio = 0.8,
+                                 .tail_mass = 0.3,
+                                 .tail_shape = SG_TAIL_UNIFORM},
+                       .width = 6,
+                       .length = 3,
+                       .prompt_length = 2,
+                       .prompt_symbols = 5,
+                       .window = 2,
+                       .bias = SG_NET_BIAS_TRAINED,
+                       .head_std = 0.8,
+                       .tail_std = 0.6,
+                       .temperature = 1,
+                       .precision = SG_FP64};
+    switch (which) {
+    case 0: /* linear head on learned embeddings */
+        break;
+    case 1: /* dense blocks, tied */
+        c.blocks = 2;
+        c.hidden = 7;
+        c.tied = true;
+        c.temperature = 0.7;
+        break;
+    case 2: /* mixture of experts */
+        c.blocks = 2;
+        c.hidden = 5;
+        c.experts = 8;
+        c.top_k = 2;
+        break;
+    case 3: /* every expert, tied, no bias */
+        c.blocks = 1;
+        c.hidden = 4;
+        c.experts = 3;
+        c.top_k = 3;
+        c.tied = true;
+        c.bias = SG_NET_BIAS_NONE;
+        break;
+    case 4: /* one expert at a time: the gate is 1, the router is still there */
+        c.blocks = 1;
+        c.hidden = 18; /* wider than a panel */
+        c.width = 17;
+        c.experts = 4;
+        c.top_k = 1;
+        c.window = 0;
+        break;
+    case 5: /* frozen features */
+        c.frozen_features = true;
+        break;
+    }
+    return c;
+}
+enum { CONFIGS = 6 };
+
+static sg_net *net_new(const sg_net_config *config, uint64_t seed)
+{
+    sg_net *net;
+    sg_error error;
+    ck_assert_msg(!sg_net_alloc(&net, config, &error), "%s", error.message);
+    ck_assert_msg(!sg_net_init(net, seed, &error), "%s", error.message);
+    return net;
+}
+
+/* Move every number a little, so that nothing is special (gains of 1, for example). */
+static void shake(sg_net *net, double scale, uint32_t what)
+{
+    for (size_t i = 0; i < net->tensor_count; i++) {
+        const sg_tensor *t = &net->tensors[i];
+        for (size_t r = 0; r < t->rows; r++)
+            for (size_t k = 0; k < t->columns; k++)
+                sg_net_set(net, t, r, k,
+                           sg_net_get(net, t, r, k) +
+                               scale * normal(what, (uint32_t)(t->offset + r * t->columns + k)));
+    }
+}
+
+/* Positions with some repeated contexts. */
+enum { COUNT = 14, SLOTS = 4 };
+typedef struct positions {
+    int32_t position[COUNT], context[COUNT * SLOTS], token[COUNT];
+    uint64_t routes[COUNT * SG_NET_BLOCKS];
+    double push[COUNT], log_prob[COUNT];
+    sg_net_batch batch;
+} positions;
+
+static positions *positions_new(const sg_net_config *c)
+{
+    positions *p = calloc(1, sizeof *p);
+    size_t slots = sg_net_slots(c);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        uint32_t like = i % 9; /* the last five repeat the first five contexts */
+        p->position[i] = (int32_t)(uniform(1, like) * (double)c->length);
+        for (uint32_t s = 0; s < slots; s++) {
+            double u = uniform(2, like * 16 + s);
+            bool prompt = s < c->prompt_length;
+            p->context[i * slots + s] =
+                (int32_t)(u * (double)(prompt ? c->prompt_symbols : c->prior.vocabulary));
+            if (!prompt && u > 0.8)
+                p->context[i * slots + s] = -1;
+        }
+        p->token[i] = (int32_t)(pow(uniform(3, i), 3) * (double)c->prior.vocabulary);
+        p->push[i] = i == 4 ? 0 : normal(4, i);
+        for (uint32_t b = 0; b < c->blocks; b++) /* a replayed set of its own for each context */
+            for (uint32_t e = 0, taken = 0; taken < (c->experts > 1 ? c->top_k : 1); e++)
+                if (c->experts <= 1 || c->experts - e <= c->top_k - taken ||
+                    uniform(5, like * 100 + b * 10 + e) < 0.3) {
+                    p->routes[i * c->blocks + b] |= UINT64_C(1) << e;
+                    taken++;
+                }
+    }
+    p->batch = (sg_net_batch){COUNT, p->position, p->context, p->token, NULL};
+    return p;
+}
+
+static double objective(sg_net_pass *pass, const sg_net *net, positions *p)
+{
+    double sum = 0;
+    ck_assert(!sg_net_forward(pass, net, &p->batch, p->log_prob, NULL));
+    for (size_t i = 0; i < COUNT; i++)
+        sum += p->push[i] * p->log_prob[i];
+    return sum;
+}
+
+START_TEST(log_probabilities_are_those_of_the_textbook)
+{
+    sg_net_config c = small(_i / 2);
+    sg_net *net = net_new(&c, 3);
+    positions *p = positions_new(&c);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    shake(net, 0.1, 20);
+    if (_i % 2)
+        p->batch.routes = p->routes;
+    objective(pass, net, p);
+    uint64_t used[COUNT * SG_NET_BLOCKS], set[SG_NET_BLOCKS];
+    sg_net_routes(pass, used);
+    for (size_t i = 0; i < COUNT; i++) {
+        const uint64_t *replay = _i % 2 ? p->routes + i * c.blocks : NULL;
+        double h[64];
+        if (c.frozen_features)
+            sg_net_features(pass, sg_net_row_of(pass)[i], h);
+        double twin[261];
+        net_twin_log_probs(net, p->position[i], p->context + i * sg_net_slots(&c), replay,
+                           c.frozen_features ? h : NULL, set, twin);
+        ck_assert_double_eq_tol(p->log_prob[i], twin[p->token[i]], 1e-12);
+        ck_assert_mem_eq(used + i * c.blocks, set, c.blocks * sizeof *set);
+    }
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    free(p);
+}
+END_TEST
+
+/* I9 and more: five-point central differences; the error stays below 1e-6 of the tensor's greatest
+ * gradient. */
+START_TEST(gradients_are_those_of_finite_differences)
+{
+    sg_net_config c = small(_i / 2);
+    sg_net *net = net_new(&c, 4), *gradient = net_new(&c, 0);
+    positions *p = positions_new(&c);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    shake(net, 0.1, 21);
+    shake(gradient, 1, 22); /* must be overwritten */
+    if (_i % 2)
+        p->batch.routes = p->routes;
+    objective(pass, net, p);
+    ck_assert(!sg_net_backward(pass, net, p->push, SG_DIFFUSE_KEEP, gradient, NULL));
+    const double step = 3e-4;
+    for (size_t i = 0; i < net->tensor_count; i++) {
+        const sg_tensor *t = &net->tensors[i];
+        double most = 0, error = 0;
+        for (size_t r = 0; r < t->rows; r++)
+            for (size_t k = 0; k < t->columns; k++) {
+                double x = sg_net_get(net, t, r, k), j[4];
+                /* Rows of many: a fifth of the vocabulary will do. */
+                if (t->rows > 100 && r % 5 != 1 && r > 8)
+                    continue;
+                for (int s = 0; s < 4; s++) {
+                    sg_net_set(net, t, r, k, x + step * (s < 2 ? s - 2 : s - 1));
+                    j[s] = objective(pass, net, p);
+                }
+                sg_net_set(net, t, r, k, x);
+                double slope = (j[0] - 8 * j[1] + 8 * j[2] - j[3]) / (12 * step);
+                double given = sg_net_get(gradient, t, r, k);
+                most = fmax(most, fabs(slope));
+                error = fmax(error, fabs(slope - given));
+            }
+        /* With one expert a token, the gate is 1 and the router learns nothing. */
+        bool silent = strncmp(t->name, "router", 6) == 0 && c.top_k == 1;
+        ck_assert_msg(silent || most > 1e-4, "%s has no gradient", t->name);
+        ck_assert_msg(error < 1e-6 * most || (silent && error < 1e-9),
+                      "%s of configuration %d: error %g of %g", t->name, _i, error, most);
+    }
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    sg_net_free(gradient);
+    free(p);
+}
+END_TEST
+
+/* The same positions one by one. */
+START_TEST(grouping_changes_nothing)
+{
+    sg_net_config c = small(_i);
+    sg_net *net = net_new(&c, 5), *gradient = net_new(&c, 0), *one = net_new(&c, 0);
+    positions *p = positions_new(&c);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    objective(pass, net, p);
+    ck_assert_uint_lt(sg_net_rows(pass), COUNT);
+    ck_assert(!sg_net_backward(pass, net, p->push, SG_DIFFUSE_KEEP, gradient, NULL));
+    double *sum = calloc(net->size, sizeof *sum);
+    for (size_t i = 0; i < COUNT; i++) {
+        double log_prob;
+        sg_net_batch single = {1, p->position + i, p->context + i * sg_net_slots(&c), p->token + i,
+                               NULL};
+        ck_assert(!sg_net_forward(pass, net, &single, &log_prob, NULL));
+        ck_assert_double_eq(log_prob, p->log_prob[i]);
+        ck_assert(!sg_net_backward(pass, net, p->push + i, SG_DIFFUSE_KEEP, one, NULL));
+        for (size_t k = 0; k < net->size; k++)
+            sum[k] += ((double *)one->values)[k];
+    }
+    for (size_t k = 0; k < net->size; k++)
+        ck_assert_double_eq_tol(((double *)gradient->values)[k], sum[k], 1e-13);
+    free(sum);
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    sg_net_free(gradient);
+    sg_net_free(one);
+    free(p);
+}
+END_TEST
+
+START_TEST(replayed_routes_keep_the_set_and_live_gates)
+{
+    sg_net_config c = small(2);
+    sg_net *old = net_new(&c, 6), *now = net_new(&c, 6), *gradient = net_new(&c, 0);
+    positions *p = positions_new(&c);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    uint64_t chosen[COUNT * SG_NET_BLOCKS], again[COUNT * SG_NET_BLOCKS];
+    double first[COUNT];
+    objective(pass, old, p);
+    memcpy(first, p->log_prob, sizeof first);
+    sg_net_routes(pass, chosen);
+    /* At the same parameters the log-ratio is exactly 0. */
+    p->batch.routes = chosen;
+    objective(pass, old, p);
+    ck_assert_mem_eq(p->log_prob, first, sizeof first);
+    /* Other parameters choose other experts, but replay does not. */
+    sg_net_copy(now, old);
+    shake(now, 0.4, 30);
+    objective(pass, now, p);
+    sg_net_routes(pass, again);
+    ck_assert_mem_eq(again, chosen, COUNT * c.blocks * sizeof *again);
+    ck_assert(!sg_net_backward(pass, now, p->push, SG_DIFFUSE_KEEP, gradient, NULL));
+    ck_assert_double_gt(
+        sg_tensor_norm2(SG_FP64, sg_net_tensor(gradient, "router1"), gradient->values), 1e-6);
+    double replayed[COUNT];
+    memcpy(replayed, p->log_prob, sizeof replayed);
+    p->batch.routes = NULL;
+    objective(pass, now, p);
+    sg_net_routes(pass, again);
+    sg_route_flips flips[SG_NET_BLOCKS];
+    uint8_t flipped[COUNT];
+    size_t any = sg_route_compare(chosen, again, COUNT, c.blocks, flips, flipped);
+    ck_assert_uint_gt(any, 0);
+    for (size_t i = 0; i < COUNT; i++)
+        if (!flipped[i])
+            ck_assert_double_eq(p->log_prob[i], replayed[i]);
+    /* Routes that the net does not have. */
+    sg_error error;
+    p->batch.routes = p->routes;
+    p->routes[3] = 1;
+    ck_assert_int_eq(sg_net_forward(pass, now, &p->batch, first, &error), SG_EARGUMENT);
+    p->routes[3] = UINT64_C(1) << 8 | 1;
+    ck_assert_int_eq(sg_net_forward(pass, now, &p->batch, first, &error), SG_EARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "route of position 1"));
+    sg_net_pass_free(pass);
+    sg_net_free(old);
+    sg_net_free(now);
+    sg_net_free(gradient);
+    free(p);
+}
+END_TEST
+
+START_TEST(routes_by_hand)
+{
+    const double scores[] = {0.1, 0.7, 0.7, 0.2};
+    double gates[4];
+    ck_assert_uint_eq(sg_route_choose(scores, 4, 1), 2);
+    ck_assert_uint_eq(sg_route_choose(scores, 4, 2), 6);
+    ck_assert_uint_eq(sg_route_choose(scores, 4, 3), 14);
+    ck_assert_uint_eq(sg_route_choose(scores, 4, 4), 15);
+    ck_assert_uint_eq(sg_route_gates(scores, 6, gates), 2);
+    ck_assert_double_eq(gates[0], 0.5);
+    sg_route_gates(scores, 9, gates);
+    ck_assert_double_eq_tol(gates[1], 1 / (1 + exp(-0.1)), 1e-15);
+    const uint64_t a[] = {3, 5, 3, 6, 3, 5}, b[] = {3, 5, 3, 5, 12, 9};
+    sg_route_flips flips[2];
+    uint8_t flipped[3];
+    ck_assert_uint_eq(sg_route_compare(a, b, 3, 2, flips, flipped), 2);
+    ck_assert_uint_eq(flips[0].tokens, 1);
+    ck_assert_uint_eq(flips[0].replaced, 2);
+    ck_assert_uint_eq(flips[1].tokens, 2);
+    ck_assert_uint_eq(flips[1].replaced, 2);
+    ck_assert_uint_eq(flipped[0], 0);
+    ck_assert_uint_eq(flipped[1], 1);
+    ck_assert_uint_eq(flipped[2], 2);
+}
+END_TEST
+
+START_TEST(diffuse_pushes_are_reported_and_removed)
+{
+    sg_net_config c = small(1);
+    sg_net *net = net_new(&c, 7), *keep = net_new(&c, 0), *drop = net_new(&c, 0);
+    positions *p = positions_new(&c);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    double diffuse[COUNT], h[COUNT][8], sum[8] = {0}, norm = 0, pushes[COUNT];
+    objective(pass, net, p);
+    double reported = sg_net_diffuse_push(pass, p->push, diffuse);
+    for (size_t r = 0; r < sg_net_rows(pass); r++) {
+        double own = 0;
+        for (size_t i = 0; i < COUNT; i++)
+            own += sg_net_row_of(pass)[i] == r ? p->push[i] : 0;
+        ck_assert_double_eq_tol(diffuse[r], own, 1e-15);
+        sg_net_features(pass, r, h[r]);
+        for (size_t k = 0; k < c.width; k++)
+            sum[k] += own * h[r][k];
+    }
+    for (size_t k = 0; k < c.width; k++)
+        norm += sum[k] * sum[k];
+    ck_assert_double_eq_tol(reported, sqrt(norm), 1e-13);
+    /* Recentred pushes have no diffuse part to drop. */
+    memcpy(pushes, p->push, sizeof pushes);
+    ck_assert(!sg_net_recentre(pass, pushes, NULL));
+    sg_net_diffuse_push(pass, pushes, diffuse);
+    for (size_t r = 0; r < sg_net_rows(pass); r++)
+        ck_assert_double_le(fabs(diffuse[r]), 1e-15);
+    ck_assert(!sg_net_backward(pass, net, pushes, SG_DIFFUSE_KEEP, keep, NULL));
+    ck_assert(!sg_net_backward(pass, net, pushes, SG_DIFFUSE_DROP, drop, NULL));
+    for (size_t i = 0; i < net->size; i++)
+        ck_assert_double_eq_tol(((double *)keep->values)[i], ((double *)drop->values)[i], 1e-14);
+    /* Dropped from the head alone, what lies below it feels the whole push. */
+    sg_net *head = net_new(&c, 0);
+    ck_assert(!sg_net_backward(pass, net, p->push, SG_DIFFUSE_KEEP, keep, NULL));
+    ck_assert(!sg_net_backward(pass, net, p->push, SG_DIFFUSE_DROP, drop, NULL));
+    ck_assert(!sg_net_backward(pass, net, p->push, SG_DIFFUSE_DROP_HEAD, head, NULL));
+    const sg_tensor *inner = sg_net_tensor(net, "inner0"), *bias = sg_net_tensor(net, "bias");
+    ck_assert_double_eq_tol(sg_net_get(head, inner, 2, 3), sg_net_get(keep, inner, 2, 3), 1e-15);
+    ck_assert_double_eq(sg_net_get(head, bias, 200, 0), sg_net_get(drop, bias, 200, 0));
+    ck_assert_double_ne(sg_net_get(keep, bias, 200, 0), sg_net_get(drop, bias, 200, 0));
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    sg_net_free(keep);
+    sg_net_free(drop);
+    sg_net_free(head);
+    free(p);
+}
+END_TEST
+
+START_TEST(single_precision_stays_near_double_and_threads_change_no_bit)
+{
+    sg_net_config c = small(_i);
+    sg_net *wide = net_new(&c, 8), *gradient = net_new(&c, 0);
+    positions *p = positions_new(&c);
+    p->batch.routes = p->routes; /* a free choice may fall differently */
+    sg_net_pass *pass = sg_net_pass_alloc();
+    objective(pass, wide, p);
+    ck_assert(!sg_net_backward(pass, wide, p->push, SG_DIFFUSE_KEEP, gradient, NULL));
+    double log_prob[COUNT], most = 0;
+    memcpy(log_prob, p->log_prob, sizeof log_prob);
+    for (size_t i = 0; i < gradient->size; i++)
+        most = fmax(most, fabs(((double *)gradient->values)[i]));
+    c.precision = SG_FP32;
+    sg_net *narrow = net_new(&c, 8), *first = net_new(&c, 0), *slope = net_new(&c, 0);
+    const char *isas[] = {"avx512", "avx2", "portable"};
+    for (int k = 0; k < 6; k++) {
+        setenv("SOFTGATE_ISA", isas[k / 2], 1);
+#ifdef _OPENMP
+        omp_set_num_threads(k % 2 ? 3 : 1);
+#endif
+        objective(pass, narrow, p);
+        ck_assert(!sg_net_backward(pass, narrow, p->push, SG_DIFFUSE_KEEP, slope, NULL));
+        if (k == 0)
+            sg_net_copy(first, slope);
+        ck_assert_mem_eq(slope->values, first->values, slope->size * sizeof(float));
+        for (size_t i = 0; i < COUNT; i++)
+            ck_assert_double_eq_tol(p->log_prob[i], log_prob[i], 5e-6);
+        for (size_t i = 0; i < slope->size; i++)
+            ck_assert_double_eq_tol((double)((float *)slope->values)[i],
+                                    ((double *)gradient->values)[i], 5e-6 * most);
+    }
+    unsetenv("SOFTGATE_ISA");
+    sg_net_pass_free(pass);
+    sg_net_free(wide);
+    sg_net_free(gradient);
+    sg_net_free(narrow);
+    sg_net_free(first);
+    sg_net_free(slope);
+    free(p);
+}
+END_TEST
+
+/* The expected mass of the tail is the prior's at every vocabulary. With s_h = 0 and m = 0.02 the
+ * context part of the tail scales its odds by a factor of mean 1 whose spread over contexts is
+ * sqrt((exp(s_w^2) - 1) / (V - K)) = 4 % at V = 1000, less above: 64 contexts leave 1 %, four of
+ * those are allowed. */
+START_TEST(the_tail_starts_with_its_mass_at_every_vocabulary)
+{
+    const size_t vocabularies[] = {1000, 10000, 100000};
+    sg_net_config c = small(_i % 2 ? 5 : 1);
+    c.prior.vocabulary = vocabularies[_i / 2];
+    c.prior.head = 20;
+    c.prior.tail_mass = 0.02;
+    c.width = 32;
+    c.head_std = 0;
+    c.tail_std = 1;
+    c.temperature = 1;
+    c.tied = false;
+    c.precision = SG_FP32;
+    c.prompt_length = 1;
+    c.prompt_symbols = 64;
+    c.window = 0;
+    sg_net *net = net_new(&c, 11);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    int32_t position[64] = {0}, context[64];
+    for (int i = 0; i < 64; i++)
+        context[i] = i;
+    sg_net_batch batch = {64, position, context, NULL, NULL};
+    sg_row_observation seen[64];
+    double mean = 0;
+    ck_assert(!sg_net_forward(pass, net, &batch, NULL, NULL));
+    ck_assert(!sg_net_observe(pass, net, seen, NULL));
+    for (int i = 0; i < 64; i++)
+        mean += seen[i].tail_mass / 64;
+    ck_assert_double_eq_tol(mean, 0.02, 0.04 * 0.02);
+    double first[64];
+    sg_net_features(pass, 3, first);
+    double square = 0;
+    for (size_t k = 0; k < c.width; k++)
+        square += first[k] * first[k];
+    ck_assert_double_eq_tol(square, (double)c.width, 1e-3);
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+}
+END_TEST
+
+START_TEST(observations_and_divergences_go_by_row)
+{
+    sg_net_config c = small(2);
+    sg_net *a = net_new(&c, 12), *b = net_new(&c, 12);
+    positions *p = positions_new(&c);
+    sg_net_pass *pass_a = sg_net_pass_alloc(), *pass_b = sg_net_pass_alloc();
+    shake(b, 0.05, 33);
+    objective(pass_a, a, p);
+    sg_row_observation seen[COUNT];
+    sg_divergence apart[COUNT];
+    ck_assert(!sg_net_observe(pass_a, a, seen, NULL));
+    objective(pass_b, b, p);
+    ck_assert(!sg_net_diverge(pass_a, a, pass_b, b, apart, NULL));
+    for (size_t i = 0; i < COUNT; i++) {
+        uint32_t row = sg_net_row_of(pass_a)[i];
+        const int32_t *context = p->context + i * sg_net_slots(&c);
+        double h = 0, kl = 0, lp[261], lq[261];
+        uint64_t set[SG_NET_BLOCKS];
+        net_twin_log_probs(a, p->position[i], context, NULL, NULL, set, lp);
+        net_twin_log_probs(b, p->position[i], context, NULL, NULL, set, lq);
+        for (size_t v = 0; v < c.prior.vocabulary; v++) {
+            h -= exp(lp[v]) * lp[v];
+            kl += exp(lp[v]) * (lp[v] - lq[v]);
+        }
+        ck_assert_double_eq_tol(seen[row].entropy, h, 1e-11);
+        ck_assert_double_eq_tol(apart[row].kl_ab, kl, 1e-11);
+        ck_assert_double_gt(kl, 1e-6);
+    }
+    sg_net_pass_free(pass_a);
+    sg_net_pass_free(pass_b);
+    sg_net_free(a);
+    sg_net_free(b);
+    free(p);
+}
+END_TEST
+
+START_TEST(stored_parameters_come_back_bit_for_bit)
+{
+    sg_net_config c = small(2);
+    sg_error error;
+    sg_net *net = net_new(&c, 13), *other = net_new(&c, 14);
+    size_t size = sg_net_stored_bytes(net);
+    char *bytes = malloc(size);
+    sg_net_write(net, bytes);
+    ck_assert_int_eq(sg_net_read(other, bytes, size - 8, &error), SG_EDATA);
+    ck_assert_int_eq(sg_net_read(other, bytes, 10, &error), SG_EDATA);
+    bytes[size / 2] ^= 4;
+    ck_assert_int_eq(sg_net_read(other, bytes, size, &error), SG_EDATA);
+    ck_assert_ptr_nonnull(strstr(error.message, "corrupt"));
+    bytes[size / 2] ^= 4;
+    ck_assert(memcmp(other->values, net->values, net->size * sizeof(double)) != 0);
+    ck_assert(!sg_net_read(other, bytes, size, &error));
+    ck_assert_mem_eq(other->values, net->values, net->size * sizeof(double));
+    ck_assert_uint_eq(other->feature_seed, 13);
+    c.hidden++;
+    sg_net *wider = net_new(&c, 1);
+    ck_assert_int_eq(sg_net_read(wider, bytes, size, &error), SG_EDATA);
+    ck_assert_ptr_nonnull(strstr(error.message, "another configuration"));
+    free(bytes);
+    sg_net_free(net);
+    sg_net_free(other);
+    sg_net_free(wider);
+}
+END_TEST
+
+START_TEST(number_formats_round_to_nearest_even)
+{
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_BF16, 1 + 0x1p-8), 1);
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_BF16, 1 + 0x3p-8), 1 + 0x1p-6);
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_BF16, 3.14159265), 3.140625);
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_FP16, 1 + 0x1p-11), 1);
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_FP16, 1 + 0x3p-11), 1 + 0x1p-9);
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_FP16, -65519), -65504);
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_FP16, 65520), INFINITY);
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_FP16, 0x1.8p-25), 0x1p-24);
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_FP16, 0x1p-25), 0);
+    ck_assert_double_eq(sg_number_round(SG_NUMBER_FP32, 0.1), (double)0.1f);
+    ck_assert(isnan(sg_number_round(SG_NUMBER_BF16, NAN)));
+    sg_net_config c = small(1);
+    sg_net *net = net_new(&c, 15), *cast = net_new(&c, 0);
+    sg_net_emulate(cast, net, SG_NUMBER_BF16, 0, 0, 0);
+    c.precision = SG_FP32;
+    sg_net *narrow = net_new(&c, 15), *narrow_cast = net_new(&c, 0);
+    sg_net_emulate(narrow_cast, narrow, SG_NUMBER_BF16, 0, 0, 0);
+    for (size_t i = 0; i < net->size; i++) {
+        double x = ((double *)net->values)[i];
+        ck_assert_double_eq(((double *)cast->values)[i], sg_number_round(SG_NUMBER_BF16, x));
+        ck_assert_float_eq(((float *)narrow_cast->values)[i],
+                           (float)sg_number_round(SG_NUMBER_BF16, (double)(float)x));
+    }
+    /* Noise of a relative size, the same at the same address. */
+    sg_net_emulate(cast, net, SG_NUMBER_FP64, 0.01, 3, 4);
+    double sum = 0, count = 0;
+    const sg_tensor *t = sg_net_tensor(net, "weights");
+    for (size_t i = t->offset; i < t->rows * t->columns; i++, count++)
+        sum += pow(((double *)cast->values)[i] / ((double *)net->values)[i] - 1, 2);
+    ck_assert_double_eq_tol(sqrt(sum / count), 0.01, 5 * 0.01 / sqrt(2 * count));
+    sg_net_free(net);
+    sg_net_free(cast);
+    sg_net_free(narrow);
+    sg_net_free(narrow_cast);
+}
+END_TEST
+
+/* ---- rollout */
+
+enum { RESPONSES = 40 };
+typedef struct rolled {
+    int32_t prompts[RESPONSES * 2], tokens[RESPONSES * 3], lengths[RESPONSES];
+    double uniforms[RESPONSES * 3], log_prob[RESPONSES * 3], raw[RESPONSES * 3];
+    uint64_t routes[RESPONSES * 3 * SG_NET_BLOCKS];
+    sg_net_sequences sequences;
+    sg_net_record record;
+} rolled;
+
+static rolled *roll(sg_net_pass *pass, const sg_net *net, const sg_net_sampler *sampler)
+{
+    rolled *r = calloc(1, sizeof *r);
+    for (uint32_t i = 0; i < RESPONSES; i++)
+        for (uint32_t s = 0; s < net->config.prompt_length; s++)
+            r->prompts[i * net->config.prompt_length + s] = (int32_t)(i / 8 + s) % 5;
+    for (uint32_t i = 0; i < RESPONSES * 3; i++)
+        r->uniforms[i] = uniform(40, i);
+    r->sequences = (sg_net_sequences){RESPONSES, r->prompts, r->tokens, r->lengths};
+    r->record = (sg_net_record){r->log_prob, r->raw, r->routes};
+    sg_error error;
+    ck_assert_msg(
+        !sg_net_rollout(pass, net, sampler, r->uniforms, &r->sequences, &r->record, &error), "%s",
+        error.message);
+    return r;
+}
+
+static const sg_net_sampler plain = {.temperature = 1, .top_p = 1, .end_token = -1};
+
+/* What the sampler records is what the trainer computes, when they are the same. */
+START_TEST(rollouts_agree_with_the_trainer)
+{
+    sg_net_config c = small(_i);
+    c.temperature = 1;
+    sg_net *net = net_new(&c, 16);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    sg_net_sampler sampler = plain;
+    sampler.end_token = 2;
+    rolled *r = roll(pass, net, &sampler);
+    int32_t position[RESPONSES * 3], context[RESPONSES * 3 * SLOTS], token[RESPONSES * 3];
+    uint32_t sequence[RESPONSES * 3];
+    double log_prob[RESPONSES * 3];
+    uint64_t routes[RESPONSES * 3 * SG_NET_BLOCKS];
+    size_t n = sg_net_unroll(&c, &r->sequences, position, context, token, sequence);
+    size_t total = 0;
+    bool ended = false;
+    for (size_t i = 0; i < RESPONSES; i++) {
+        total += (size_t)r->lengths[i];
+        for (int32_t t = 0; t < r->lengths[i]; t++) {
+            bool end = r->tokens[i * 3 + (size_t)t] == 2;
+            ended |= end;
+            ck_assert(!end || t == r->lengths[i] - 1);
+        }
+        ck_assert(r->lengths[i] == 3 ||
+                  r->tokens[i * 3 + (size_t)r->lengths[i] - 1] == sampler.end_token);
+    }
+    ck_assert(ended);
+    ck_assert_uint_eq(n, total);
+    sg_net_batch batch = {n, position, context, token, NULL};
+    ck_assert(!sg_net_forward(pass, net, &batch, log_prob, NULL));
+    sg_net_routes(pass, routes);
+    for (size_t i = 0; i < n; i++) {
+        size_t at = sequence[i] * 3 + (size_t)position[i];
+        ck_assert_int_eq(token[i], r->tokens[at]);
+        ck_assert_double_eq(log_prob[i], r->log_prob[at]);
+        ck_assert_double_eq(log_prob[i], r->raw[at]);
+        ck_assert_mem_eq(routes + i * c.blocks, r->routes + at * c.blocks, c.blocks * 8);
+    }
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    free(r);
+}
+END_TEST
+
+/* Truncated, tempered, noisy: log mu against the truncated textbook distribution of the first
+ * position, and never a token outside it. */
+START_TEST(truncation_keeps_the_likeliest_tokens)
+{
+    const sg_net_sampler samplers[] = {
+        {.temperature = 0.5, .top_p = 1, .end_token = -1},
+        {.temperature = 1.5, .top_p = 0.7, .end_token = -1},
+        {.temperature = 1, .top_p = 1, .top_k = 5, .end_token = -1},
+        {.temperature = 2, .top_p = 0.9, .top_k = 30, .end_token = -1},
+        {.temperature = 0, .top_p = 1, .end_token = -1},
+        {.temperature = 1, .top_p = 1e-9, .end_token = -1},
+    };
+    sg_net_sampler s = samplers[_i];
+    sg_net_config c = small(1);
+    sg_net *net = net_new(&c, 17);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    rolled *r = roll(pass, net, &s);
+    double heat = s.temperature > 0 ? s.temperature : 1;
+    enum { V = 261 };
+    for (size_t i = 0; i < RESPONSES; i++) {
+        double z[V], p[V], norm = 0, raw = 0, kept = 0;
+        int32_t context[SLOTS] = {r->prompts[i * 2], r->prompts[i * 2 + 1], -1, -1};
+        uint64_t set[SG_NET_BLOCKS];
+        net_twin_log_probs(net, 0, context, NULL, NULL, set, z);
+        for (int32_t v = 0; v < V; v++) {
+            z[v] *= 0.7; /* the temperature of training */
+            raw += exp(z[v]);
+            norm += exp(z[v] / heat);
+        }
+        bool taken[V] = {false};
+        size_t count = 0;
+        size_t most = s.temperature == 0 ? 1 : s.top_k ? s.top_k : V;
+        while (count < most && (s.top_p == 1 ? count < V : kept < s.top_p)) {
+            int32_t best = -1;
+            for (int32_t v = 0; v < V; v++)
+                if (!taken[v] && (best < 0 || z[v] > z[best]))
+                    best = v;
+            taken[best] = true;
+            kept += exp(z[best] / heat) / norm;
+            count++;
+        }
+        for (int32_t v = 0; v < V; v++)
+            p[v] = taken[v] ? exp(z[v] / heat) / norm / kept : 0;
+        int32_t token = r->tokens[i * 3];
+        ck_assert(taken[token]);
+        ck_assert_double_eq_tol(r->log_prob[i * 3], log(p[token]), 1e-11);
+        ck_assert_double_eq_tol(r->raw[i * 3], z[token] - log(raw), 1e-11);
+        double below = 0;
+        for (int32_t v = 0; v < token; v++)
+            below += p[v];
+        ck_assert_double_ge(r->uniforms[i * 3], below - 1e-12);
+        ck_assert_double_le(r->uniforms[i * 3], below + p[token] + 1e-12);
+    }
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    free(r);
+}
+END_TEST
+
+START_TEST(logit_noise_has_its_size_and_its_address)
+{
+    sg_net_config c = small(0);
+    sg_net *net = net_new(&c, 18);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    sg_net_sampler sampler = plain;
+    sampler.logit_noise = 1e-3;
+    sampler.seed = 5;
+    rolled *clean = roll(pass, net, &plain), *a = roll(pass, net, &sampler);
+    rolled *b = roll(pass, net, &sampler);
+    ck_assert_mem_eq(a->log_prob, b->log_prob, sizeof a->log_prob);
+    sampler.step = 1;
+    rolled *other = roll(pass, net, &sampler);
+    double square = 0, count = 0, moved = 0;
+    for (size_t i = 0; i < RESPONSES; i++) {
+        if (a->tokens[i * 3] != clean->tokens[i * 3])
+            continue;
+        square += pow(a->raw[i * 3] - clean->raw[i * 3], 2);
+        moved += a->raw[i * 3] != other->raw[i * 3];
+        count++;
+    }
+    /* The normaliser averages the noise away; equal contexts share theirs. */
+    ck_assert_double_gt(count, 30);
+    ck_assert_double_gt(moved, 30);
+    ck_assert_double_gt(sqrt(square / count), 0.3e-3);
+    ck_assert_double_lt(sqrt(square / count), 2e-3);
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    free(clean);
+    free(a);
+    free(b);
+    free(other);
+}
+END_TEST
+
+START_TEST(values_out_of_range_are_named)
+{
+    const struct {
+        size_t offset, value;
+        const char *word;
+    } wrong[] = {{offsetof(sg_net_config, width), 0, "width"},
+                 {offsetof(sg_net_config, length), 0, "length"},
+                 {offsetof(sg_net_config, prompt_symbols), 0, "prompt_symbols"},
+                 {offsetof(sg_net_config, window), 4, "window"},
+                 {offsetof(sg_net_config, blocks), 9, "blocks"},
+                 {offsetof(sg_net_config, hidden), 0, "hidden"},
+                 {offsetof(sg_net_config, experts), 65, "experts"},
+                 {offsetof(sg_net_config, top_k), 9, "top_k"},
+                 {offsetof(sg_net_config, prior.vocabulary), 1, "vocabulary"}};
+    sg_error error;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        sg_net_config c = small(2);
+        ck_assert(!sg_net_check(&c, &error));
+        memcpy((char *)&c + wrong[i].offset, &wrong[i].value, sizeof(size_t));
+        ck_assert_int_eq(sg_net_check(&c, &error), SG_EARGUMENT);
+        ck_assert_msg(strstr(error.message, wrong[i].word), "%s", error.message);
+    }
+    sg_net_config c = small(5);
+    c.blocks = 1;
+    ck_assert_int_eq(sg_net_check(&c, &error), SG_EARGUMENT);
+    c = small(0);
+    c.temperature = 0;
+    ck_assert_int_eq(sg_net_check(&c, &error), SG_EARGUMENT);
+    c = small(0);
+    c.tail_std = NAN;
+    ck_assert_int_eq(sg_net_check(&c, &error), SG_EARGUMENT);
+    /* Symbols that the net does not have. */
+    c = small(0);
+    sg_net *net = net_new(&c, 1);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    positions *p = positions_new(&c);
+    p->token[2] = 261;
+    ck_assert_int_eq(sg_net_forward(pass, net, &p->batch, p->log_prob, &error), SG_EARGUMENT);
+    p->token[2] = 260;
+    p->context[5] = 5;
+    ck_assert_int_eq(sg_net_forward(pass, net, &p->batch, p->log_prob, &error), SG_EARGUMENT);
+    sg_net_sampler sampler = plain;
+    sampler.top_p = 0;
+    ck_assert_int_eq(
+        sg_net_rollout(pass, net, &sampler, NULL, &(sg_net_sequences){0}, NULL, &error),
+        SG_EARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "top_p"));
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    free(p);
+}
+END_TEST
+
+Suite *net_suite(void);
+Suite *net_suite(void)
+{
+    Suite *suite = suite_create("net");
+    TCase *tests = tcase_create("net");
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, log_probabilities_are_those_of_the_textbook, 0, 2 * CONFIGS);
+    tcase_add_loop_test(tests, gradients_are_those_of_finite_differences, 0, 2 * CONFIGS);
+    tcase_add_loop_test(tests, grouping_changes_nothing, 0, CONFIGS);
+    tcase_add_test(tests, replayed_routes_keep_the_set_and_live_gates);
+    tcase_add_test(tests, routes_by_hand);
+    tcase_add_test(tests, diffuse_pushes_are_reported_and_removed);
+    tcase_add_loop_test(tests, single_precision_stays_near_double_and_threads_change_no_bit, 0,
+                        CONFIGS);
+    tcase_add_loop_test(tests, the_tail_starts_with_its_mass_at_every_vocabulary, 0, 6);
+    tcase_add_test(tests, observations_and_divergences_go_by_row);
+    tcase_add_test(tests, stored_parameters_come_back_bit_for_bit);
+    tcase_add_test(tests, number_formats_round_to_nearest_even);
+    tcase_add_loop_test(tests, rollouts_agree_with_the_trainer, 0, CONFIGS);
+    tcase_add_loop_test(tests, truncation_keeps_the_likeliest_tokens, 0, 6);
+    tcase_add_test(tests, logit_noise_has_its_size_and_its_address);
+    tcase_add_test(tests, values_out_of_range_are_named);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
