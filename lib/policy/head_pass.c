@@ -71,7 +71,9 @@ sg_status sg_head_start(sg_head_pass *pass, const sg_head *head, sg_head_job *jo
                          .width = head->width,
                          .packed = across > along ? across : along};
     job->scratch = 2 * job->packed + 2 * SG_HEAD_BLOCK * SG_HEAD_LEAD * sizeof(double);
-    pass->threads = sg_threads_free();
+    /* Below a few ten microseconds of work, waking threads costs more than it saves. */
+    bool worth = pass->rows * head->vocabulary * head->width > (size_t)1 << 21;
+    pass->threads = worth ? sg_threads_free() : 1;
     return sg_head_grow(pass, SG_ROOM_SCRATCH, (size_t)pass->threads, job->scratch, error);
 }
 

@@ -54,7 +54,7 @@ typedef struct sg_head_job {
     size_t packed, scratch; /* bytes of a packed tile of weights, of one thread's scratch */
 } sg_head_job;
 
-/* Also makes room for the scratch of every thread that may run now. */
+/* Also makes room for the scratch of every thread that may run now. pass->rows is known. */
 sg_status sg_head_start(sg_head_pass *pass, const sg_head *head, sg_head_job *job, sg_error *error);
 
 typedef struct sg_head_scratch {
