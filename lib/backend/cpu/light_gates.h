@@ -16,6 +16,10 @@ SG_NAME(sample_loop)(sg_gate_kind kind,
 {
     const sg_gate_parameters p = *parameter;
     bool zero_is_positive = kind == SG_GATE_TOPR || kind == SG_GATE_VESPO;
+/* Some gates cannot become vector code, and clang would warn of that. */
+#ifndef __clang__
+#pragma omp simd
+#endif
     for (size_t i = 0; i < n; i++) {
         SG_REAL a = advantage[i];
         SG_NAME(sg_gate_point)
@@ -27,10 +31,10 @@ SG_NAME(sample_loop)(sg_gate_kind kind,
     }
 }
 
-static void SG_NAME(sample_gate)(sg_gate_kind kind, const sg_gate_parameters *parameter, size_t n,
-                                 const SG_REAL *log_ratio, const SG_REAL *ratio,
-                                 const SG_REAL *excess, const SG_REAL *logp_old,
-                                 const SG_REAL *advantage, SG_REAL *coefficient)
+static inline __attribute__((always_inline)) void
+SG_NAME(sample_gate)(sg_gate_kind kind, const sg_gate_parameters *parameter, size_t n,
+                     const SG_REAL *log_ratio, const SG_REAL *ratio, const SG_REAL *excess,
+                     const SG_REAL *logp_old, const SG_REAL *advantage, SG_REAL *coefficient)
 {
     switch (kind) {
 #define SG_SAMPLE_CASE(id, suffix)                                                                 \

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Checks, shared tables and threads of small runs. */
+#include "backend/cpu/bandits.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cpu/threads.h"
+#include "core/isa.h"
+#include "core/rng.h"
+#include "core/vec_math.h"
+
+enum { LANES = SG_BANDIT_LANES, BATCH = 32 /* runs of one task */ };
+
+static sg_status check(const sg_bandits *b, sg_error *error)
+{
+    if (b->runs < 1 || b->steps < 1 || b->updates < 1)
+        return sg_fail(error, SG_EARGUMENT,
+                       "runs, steps and updates must be at least 1, not %zu, %zu and %zu", b->runs,
+                       b->steps, b->updates);
+    if (b->arms < 2 || b->arms > 65536)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%zu arms are not possible: it must be in 2..65536; use rows for more",
+                       b->arms);
+    if (b->samples < 2 || b->samples > 4096)
+        return sg_fail(error, SG_EARGUMENT,
+                       "a group of %zu samples is not possible: it must be in 2..4096", b->samples);
+    if (b->advantage != SG_ADVANTAGE_GRPO && b->advantage != SG_ADVANTAGE_DR_GRPO &&
+        b->advantage != SG_ADVANTAGE_RLOO)
+        return sg_fail(error, SG_EUNSUPPORTED,
+                       "small runs have the advantages grpo, dr-grpo and rloo, not %s",
+                       sg_advantage_name(b->advantage));
+    if (!(b->eps >= 0) || !isfinite(b->eps))
+        return sg_fail(error, SG_EARGUMENT, "eps is %g; it must be 0 or positive", b->eps);
+    for (size_t v = 0; v < b->arms; v++) {
+        if (!isfinite(b->reward[v]))
+            return sg_fail(error, SG_EDATA, "the reward of arm %zu is %g; it must be finite", v,
+                           b->reward[v]);
+        if (b->logits && (isnan(b->logits[v]) || b->logits[v] == INFINITY))
+            return sg_fail(error, SG_EDATA, "logit %zu is %g; logits must be finite or -inf", v,
+                           b->logits[v]);
+    }
+    for (size_t r = 0; r < b->runs; r++) {
+        if (b->run[r].objective.level != SG_LEVEL_TOKEN)
+            return sg_fail(error, SG_EUNSUPPORTED,
+                           "run %zu has an objective of level %s; small runs need level token", r,
+                           sg_level_name(b->run[r].objective.level));
+        if (!(b->run[r].lr > 0) || !isfinite(b->run[r].lr))
+            return sg_fail(error, SG_EARGUMENT,
+                           "run %zu has a learning rate of %g; it must be positive", r,
+                           b->run[r].lr);
+        if (b->run[r].replicate >= 1u << 24)
+            return sg_fail(error, SG_EARGUMENT,
+                           "run %zu is of replicate %u; replicates go from 0 to 16777215", r,
+                           (unsigned)b->run[r].replicate);
+    }
+    return SG_OK;
+}
+
+/* Writes x as a number of the job's precision. */
+static void put(const sg_bandits *b, void *array, size_t at, double x)
+{
+    if (b->precision == SG_FP32) {
+        float single = (float)x;
+        memcpy((char *)array + at * sizeof single, &single, sizeof single);
+    } else {
+        memcpy((char *)array + at * sizeof x, &x, sizeof x);
+    }
+}
+
+static void fill_rows(const sg_bandits *b, size_t depth, void *reward, void *start)
+{
+    double max = -INFINITY;
+    for (size_t v = 0; b->logits && v < b->arms; v++)
+        max = b->logits[v] > max ? b->logits[v] : max;
+    for (size_t v = 0; v < depth * LANES; v++) {
+        size_t cell = v % depth * LANES + v / depth;
+        bool arm = v < b->arms;
+        put(b, reward, cell, arm ? b->reward[v] : 0);
+        put(b, start, cell, !arm ? 0 : b->logits ? sg_exp(b->logits[v] - max) : 1);
+    }
+}
+
+static void fill_uniforms(const sg_bandits *b, size_t replicates, size_t padded, void *uniform)
+{
+    double below_one = b->precision == SG_FP32 ? 1 - 0x1p-24 : 1 - 0x1p-53;
+    for (size_t r = 0, at = 0; r < replicates; r++)
+        for (size_t t = 0; t < b->steps; t++)
+            for (size_t j = 0; j < padded; j++, at++) {
+                double u =
+                    j < b->samples
+                        ? sg_rng_uniform((sg_address){b->seed, SG_STREAM_ROLLOUT, (uint32_t)t,
+                                                      (uint32_t)r, (uint32_t)j, 0})
+                        : 0.5;
+                put(b, uniform, at, u < below_one ? u : below_one);
+            }
+}
+
+static sg_bandit_kernel *kernel_of(sg_precision precision)
+{
+#ifdef __x86_64__
+    sg_isa isa = sg_isa_select();
+    if (isa == SG_ISA_AVX512)
+        return sg_bandit_kernels_avx512[precision];
+    if (isa == SG_ISA_AVX2)
+        return sg_bandit_kernels_avx2[precision];
+#endif
+    return sg_bandit_kernels_portable[precision];
+}
+
+typedef struct bandit_call {
+    sg_bandit_job job;
+    sg_bandit_kernel *kernel;
+    bool *failed;
+} bandit_call;
+
+static void run_batch(void *context, size_t batch)
+{
+    const bandit_call *call = context;
+    size_t runs = call->job.bandits->runs, first = batch * BATCH;
+    size_t end = runs < first + BATCH ? runs : first + BATCH;
+    void *scratch = NULL;
+    call->failed[batch] = posix_memalign(&scratch, 64, call->job.scratch) != 0;
+    if (call->failed[batch])
+        return;
+    for (size_t run = first; run < end; run++)
+        call->kernel(&call->job, run, scratch);
+    free(scratch);
+}
+
+sg_status sg_bandits_run(const sg_bandits *b, double *value, double *logits, sg_error *error)
+{
+    sg_status status = check(b, error);
+    if (status != SG_OK)
+        return status;
+    size_t real = b->precision == SG_FP32 ? sizeof(float) : sizeof(double), replicates = 0;
+    for (size_t r = 0; r < b->runs; r++)
+        replicates =
+            b->run[r].replicate >= replicates ? (size_t)b->run[r].replicate + 1 : replicates;
+    size_t depth = (b->arms + LANES - 1) / LANES, tall = 1;
+    while (tall < depth)
+        tall *= 2;
+    size_t padded = (b->samples + LANES - 1) / LANES * LANES;
+    size_t batches = (b->runs + BATCH - 1) / BATCH;
+    size_t cells = 2 * depth * LANES + replicates * b->steps * padded;
+    char *tables = malloc(cells * real);
+    bool *failed = calloc(batches, sizeof *failed), any = false;
+    if (!tables || !failed) {
+        free(tables);
+        free(failed);
+        return sg_fail(error, SG_ENOMEM,
+                       "the random numbers of %zu replicates of %zu steps need %.1f MiB, which "
+                       "this machine does not give",
+                       replicates, b->steps, (double)(cells * real) / 1048576.0);
+    }
+    char *start = tables + depth * LANES * real, *uniform = start + depth * LANES * real;
+    fill_rows(b, depth, tables, start);
+    fill_uniforms(b, replicates, padded, uniform);
+    bandit_call call = {.job = {.bandits = b,
+                                .depth = depth,
+                                .tall = tall,
+                                .padded = padded,
+                                .reward = tables,
+                                .start = start,
+                                .uniform = uniform,
+                                .scratch = (3 * tall * LANES + 8 * padded) * sizeof(double),
+                                .value = value,
+                                .logits = logits},
+                        .kernel = kernel_of(b->precision),
+                        .failed = failed};
+    sg_for_each(batches, BATCH * b->steps * b->updates * b->arms, run_batch, &call);
+    for (size_t i = 0; i < batches; i++)
+        any |= failed[i];
+    free(tables);
+    free(failed);
+    return any ? sg_fail(error, SG_ENOMEM,
+                         "a run of %zu arms needs %.1f KiB, which this machine "
+                         "does not give",
+                         b->arms, (double)call.job.scratch / 1024.0)
+               : SG_OK;
+}

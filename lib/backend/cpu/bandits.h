@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_CPU_BANDITS_H
+#define SG_CPU_BANDITS_H
+
+#include "backend/bandits.h"
+
+/* Inside of sg_bandits. A row of arms is held as `depth` groups of 16 lanes: arm v is at
+ * (v % depth) * 16 + v / depth, so that each lane holds neighbours, running sums over the groups
+ * are running sums over arms, and a draw is the choice of a lane and then of a group. */
+
+enum { SG_BANDIT_LANES = 16 };
+
+typedef struct sg_bandit_job {
+    const sg_bandits *bandits;
+    size_t depth;        /* groups */
+    size_t tall;         /* the power of two from depth on */
+    size_t padded;       /* samples, a multiple of 16 */
+    const void *reward;  /* in the row's order and precision, 0 where there is no arm */
+    const void *start;   /* q, same */
+    const void *uniform; /* [replicate][step][padded] */
+    size_t scratch;      /* bytes that a thread needs */
+    double *value, *logits;
+} sg_bandit_job;
+
+/* One whole run. [precision] */
+typedef void sg_bandit_kernel(const sg_bandit_job *job, size_t run, void *scratch);
+extern sg_bandit_kernel *const sg_bandit_kernels_portable[2];
+#ifdef __x86_64__
+extern sg_bandit_kernel *const sg_bandit_kernels_avx2[2], *const sg_bandit_kernels_avx512[2];
+#endif
+
+#endif
