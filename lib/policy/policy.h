@@ -96,7 +96,8 @@ typedef struct sg_policy_methods {
     /* All of its parameters and optimiser state, bit by bit, for a policy of the same shape. `to`
      * NULL: only the number of bytes. */
     size_t (*save)(const sg_policy *policy, void *to);
-    void (*load)(sg_policy *policy, const void *from); /* as many bytes as save gives */
+    /* SG_EDATA when there are not as many bytes as save gives. */
+    sg_status (*load)(sg_policy *policy, const void *from, size_t size, sg_error *error);
 } sg_policy_methods;
 
 struct sg_policy {
@@ -106,6 +107,16 @@ struct sg_policy {
     size_t vocabulary; /* V */
     double bytes;      /* memory that it holds */
 };
+
+/* What load says about `size` bytes for a policy that has `wanted`. */
+static inline sg_status sg_policy_check_size(size_t size, size_t wanted, sg_error *error)
+{
+    if (size == wanted)
+        return SG_OK;
+    return sg_fail(error, SG_EDATA,
+                   "the saved policy has %zu bytes and this one %zu; it is of another shape", size,
+                   wanted);
+}
 
 static inline void sg_policy_free(sg_policy *policy)
 {

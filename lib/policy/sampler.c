@@ -105,11 +105,13 @@ void sg_sampler_prepare(sg_sampler_row *row, const sg_sampler *sampler, sg_addre
         add_noise(row, sampler->noise, noise);
     size_t best = likeliest(row);
     double peak = row->logits[best];
-    row->log_norm = peak + log(weigh(row, peak, 1, row->cumulated));
+    double total = weigh(row, peak, 1, row->cumulated);
+    row->log_norm = peak + log(total);
     row->greedy = sampler->temperature == 0 ? (int32_t)best : -1;
     if (row->greedy >= 0)
         return;
-    double total = weigh(row, peak, sampler->temperature, row->cumulated);
+    if (sampler->temperature != 1)
+        total = weigh(row, peak, sampler->temperature, row->cumulated);
     if (sampler->top_p < 1)
         total = truncate(row->cumulated, row->n, total, sampler->top_p);
     row->log_total = peak / sampler->temperature + log(total);

@@ -431,9 +431,12 @@ static size_t save(const sg_policy *policy, void *to)
     return sg_rows_save(of(policy)->rows, to);
 }
 
-static void load(sg_policy *policy, const void *from)
+static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error *error)
 {
-    sg_rows_load(of(policy)->rows, from);
+    sg_status status = sg_policy_check_size(size, save(policy, NULL), error);
+    if (status == SG_OK)
+        sg_rows_load(of(policy)->rows, from);
+    return status;
 }
 
 static const sg_policy_methods methods = {backend, release,         clone,       copy,
