@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* What a tree looks like: exact sums over tokens, states and responses. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/vec.h"
+#include "policy/tree_parts.h"
+
+static void look_at(sg_tree *tree, size_t state)
+{
+    size_t vocabulary = tree->shape.vocabulary, head = tree->shape.head;
+    double head_mass = 0, head_plogp = 0, tail_mass = 0, tail_plogp = 0, squares = 0;
+    double highest = -INFINITY, lowest = INFINITY;
+    size_t underflowed = 0;
+    for (size_t at = 0; at < vocabulary; at += SG_TREE_CHUNK) {
+        size_t n = vocabulary - at < SG_TREE_CHUNK ? vocabulary - at : SG_TREE_CHUNK;
+        double logp[SG_TREE_CHUNK], p[SG_TREE_CHUNK];
+        sg_tree_logits(tree, state, at, n, logp);
+        for (size_t i = 0; i < n; i++)
+            logp[i] -= tree->log_norm[state];
+        sg_vec_exp(n, logp, p);
+        for (size_t i = 0; i < n; i++) {
+            double plogp = p[i] > 0 ? p[i] * logp[i] : 0;
+            if (at + i < head) {
+                head_mass += p[i];
+                head_plogp += plogp;
+            } else {
+                tail_mass += p[i];
+                tail_plogp += plogp;
+            }
+            squares += p[i] * p[i];
+            highest = logp[i] > highest ? logp[i] : highest;
+            lowest = logp[i] < lowest ? logp[i] : lowest;
+            underflowed += !(p[i] > 0);
+        }
+    }
+    double entropy = -(head_plogp + tail_plogp);
+    tree->observation[state] = (sg_row_observation){
+        .entropy = entropy,
+        .head_entropy = log(head_mass) - head_plogp / head_mass,
+        .tail_mass = tail_mass,
+        .tail_entropy_share = entropy > 0 ? -tail_plogp / entropy : 0,
+        .collision = squares,
+        .max_prob = exp(highest),
+        .logit_range = highest - lowest,
+        .underflowed = underflowed,
+    };
+}
+
+/* Prefixes of one length that share a policy state and a state of the reward. Without merging the
+ * prefix decides both; merged, there is a cell for each pair. */
+typedef struct front {
+    size_t cells;
+    double *mass;   /* [cells]: probability of being there */
+    int32_t *state; /* [cells], of the reward; SG_REWARD_LOST */
+} front;
+
+typedef struct walk {
+    sg_tree *tree;
+    const sg_reward *reward;
+    size_t pairs; /* merged: cells of a policy state, one for LOST and one for each reward state */
+    front now, next;
+    bool lost_too; /* follow prefixes that have lost */
+} walk;
+
+static sg_status walk_init(walk *w, sg_tree *tree, const sg_reward *reward, bool lost_too,
+                           sg_error *error)
+{
+    const sg_tree_shape *shape = &tree->shape;
+    size_t pairs = shape->merge > 0 ? (size_t)reward->states + 1 : 1;
+    size_t most = tree->width * pairs;
+    *w = (walk){.tree = tree, .reward = reward, .pairs = pairs, .lost_too = lost_too};
+    w->now = (front){most, malloc(most * sizeof(double)), malloc(most * sizeof(int32_t))};
+    w->next = (front){most, malloc(most * sizeof(double)), malloc(most * sizeof(int32_t))};
+    if (!w->now.mass || !w->now.state || !w->next.mass || !w->next.state)
+        return sg_fail(error, SG_ENOMEM, "not enough memory for the %zu prefixes of a position",
+                       most);
+    return SG_OK;
+}
+
+static void walk_clear(walk *w)
+{
+    free(w->now.mass);
+    free(w->now.state);
+    free(w->next.mass);
+    free(w->next.state);
+}
+
+static size_t cells_at(const walk *w, size_t t)
+{
+    return (w->tree->first[t + 1] - w->tree->first[t]) * w->pairs;
+}
+
+static size_t state_at(const walk *w, size_t t, size_t cell)
+{
+    return w->tree->first[t] + cell / w->pairs;
+}
+
+static void walk_start(walk *w)
+{
+    memset(w->now.mass, 0, cells_at(w, 0) * sizeof(double));
+    size_t cell = w->pairs > 1 ? 1 : 0;
+    w->now.mass[cell] = 1;
+    w->now.state[cell] = 0;
+}
+
+/* From position t to t + 1; after the last token adds what the responses earn. */
+static double walk_on(walk *w, size_t prompt, size_t t)
+{
+    const sg_tree *tree = w->tree;
+    bool last = t + 1 == tree->shape.length;
+    double earned = 0;
+    if (!last)
+        memset(w->next.mass, 0, cells_at(w, t + 1) * sizeof(double));
+    for (size_t cell = 0; cell < cells_at(w, t); cell++) {
+        double mass = w->now.mass[cell];
+        if (mass == 0)
+            continue;
+        size_t local = state_at(w, t, cell), state = prompt * tree->per_prompt + local;
+        for (int32_t token = 0; (size_t)token < tree->shape.head; token++) {
+            int32_t to = w->now.state[cell];
+            if (to != SG_REWARD_LOST)
+                to = w->reward->next(w->reward->context, prompt, t, to, token);
+            if (to == SG_REWARD_LOST && (last || !w->lost_too))
+                continue;
+            double p = mass * exp(sg_tree_log_prob(tree, state, token));
+            if (last) {
+                earned += p * w->reward->value(w->reward->context, prompt, to);
+                continue;
+            }
+            size_t child = sg_tree_next(tree, local, t, token) - tree->first[t + 1];
+            size_t into = w->pairs > 1 ? child * w->pairs + (size_t)(to + 1) : child;
+            w->next.mass[into] += p;
+            w->next.state[into] = to;
+        }
+    }
+    front swap = w->now;
+    w->now = w->next;
+    w->next = swap;
+    return earned;
+}
+
+sg_status sg_tree_expected_reward(sg_policy *policy, const sg_reward *reward, double *expected,
+                                  sg_error *error)
+{
+    walk w;
+    sg_status status = walk_init(&w, sg_tree_of(policy), reward, false, error);
+    for (size_t p = 0; p < policy->prompts && status == SG_OK; p++) {
+        expected[p] = 0;
+        walk_start(&w);
+        for (size_t t = 0; t < policy->length; t++)
+            expected[p] += walk_on(&w, p, t);
+        for (size_t s = 0; s < w.tree->per_prompt; s++) /* also those that can win nothing */
+            if (!isfinite(w.tree->log_norm[p * w.tree->per_prompt + s]))
+                expected[p] = NAN;
+    }
+    walk_clear(&w);
+    return status;
+}
+
+/* Sums over the tokens of responses to one prompt. */
+typedef struct kinds {
+    double right, right_tail, losers, losers_tail;
+} kinds;
+
+/* Fills the prompt's visits with the probability that a response comes by. */
+static void visit(walk *w, size_t prompt, kinds *k)
+{
+    sg_tree *tree = w->tree;
+    double *visits = tree->visits + prompt * tree->per_prompt;
+    const sg_row_observation *look = tree->observation + prompt * tree->per_prompt;
+    memset(visits, 0, tree->per_prompt * sizeof *visits);
+    walk_start(w);
+    for (size_t t = 0; t < tree->shape.length; t++) {
+        double dead = 0;
+        for (size_t cell = 0; cell < cells_at(w, t); cell++) {
+            double mass = w->now.mass[cell];
+            size_t local = state_at(w, t, cell);
+            if (mass == 0)
+                continue;
+            visits[local] += mass;
+            dead += mass * look[local].tail_mass;
+            bool lost = w->now.state[cell] == SG_REWARD_LOST;
+            *(lost ? &k->losers : &k->right) += mass;
+            *(lost ? &k->losers_tail : &k->right_tail) += mass * look[local].tail_mass;
+        }
+        if (t > 0) {
+            size_t local = sg_tree_dead(tree, t);
+            dead += visits[local];
+            k->losers += visits[local];
+            k->losers_tail += visits[local] * look[local].tail_mass;
+        }
+        if (t + 1 < tree->shape.length) {
+            visits[sg_tree_dead(tree, t + 1)] = dead;
+            walk_on(w, prompt, t);
+        }
+    }
+}
+
+sg_status sg_tree_observe(sg_policy *policy, const sg_reward *reward, sg_policy_observation *o,
+                          sg_error *error)
+{
+    sg_tree *tree = sg_tree_of(policy);
+    walk w;
+    kinds k = {0};
+    sg_status status = walk_init(&w, tree, reward, true, error);
+    *o = (sg_policy_observation){0};
+    if (status == SG_OK) {
+#pragma omp parallel for schedule(static) if (tree->states * policy->vocabulary > 1 << 14)
+        for (size_t state = 0; state < tree->states; state++)
+            look_at(tree, state);
+        for (size_t p = 0; p < policy->prompts; p++)
+            visit(&w, p, &k);
+    }
+    walk_clear(&w);
+    double tokens = (double)policy->prompts * (double)policy->length;
+    for (size_t state = 0; state < tree->states && status == SG_OK; state++) {
+        const sg_row_observation *row = &tree->observation[state];
+        double share = tree->visits[state] / tokens;
+        o->entropy += row->entropy * share;
+        o->head_entropy += row->head_entropy * share;
+        o->tail_mass += row->tail_mass * share;
+        o->tail_mass_max = fmax(o->tail_mass_max, row->tail_mass);
+        o->tail_entropy_share += row->tail_entropy_share * share;
+        o->collision += row->collision * share;
+        o->max_prob += row->max_prob * share;
+        o->logit_range = fmax(o->logit_range, row->logit_range);
+        o->underflowed += (double)row->underflowed;
+        if (state % tree->per_prompt == 0)
+            o->tail_mass_root += row->tail_mass / (double)policy->prompts;
+    }
+    o->tail_mass_right = k.right > 0 ? k.right_tail / k.right : NAN;
+    o->tail_mass_losers = k.losers > 0 ? k.losers_tail / k.losers : NAN;
+    o->losers_share = k.losers / (k.losers + k.right);
+    return status;
+}
