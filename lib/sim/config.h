@@ -27,11 +27,7 @@ typedef enum sg_task_kind {
     SG_TASK_COPY,
     SG_TASK_REVERSE
 } sg_task_kind;
-typedef enum sg_schedule_kind {
-    SG_SCHEDULE_CONSTANT,
-    SG_SCHEDULE_LINEAR,
-    SG_SCHEDULE_COSINE
-} sg_schedule_kind;
+typedef enum sg_rate_kind { SG_RATE_CONSTANT, SG_RATE_LINEAR, SG_RATE_COSINE } sg_rate_kind;
 typedef enum sg_reward_kind {
     SG_REWARD_ALL,     /* 1 when every token is right, else 0 */
     SG_REWARD_FRACTION /* share of right tokens */
@@ -48,7 +44,7 @@ typedef struct sg_config {
         double tail_mass;
         int64_t tail; /* sg_tail_shape */
         double tail_exponent;
-        int64_t precision; /* sg_precision */
+        int64_t precision;   /* sg_precision */
         int64_t merge;       /* tree: prefixes of equal sum modulo this share a state; 0: none do */
         int64_t shared_bias; /* tree: bool */
     } policy;
@@ -93,7 +89,7 @@ typedef struct sg_config {
         int64_t kind; /* sg_optimizer_kind */
         double lr, beta1, beta2, eps;
         double clip_norm;  /* 0: none */
-        int64_t schedule;  /* sg_schedule_kind */
+        int64_t schedule;  /* sg_rate_kind */
         int64_t warmup;    /* steps */
         double final_rate; /* share of lr at the last step */
     } optimizer;
@@ -102,7 +98,7 @@ typedef struct sg_config {
         int64_t steps;       /* gradient steps of a run */
         int64_t observe_every;
         int64_t evaluate_every; /* 0: never */
-        int64_t threads; /* 0: one per core */
+        int64_t threads;        /* 0: one per core */
     } run;
     char source[SG_CONFIG_SOURCE]; /* name of the file, for messages; "" when there is none */
 } sg_config;

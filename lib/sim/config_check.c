@@ -17,9 +17,20 @@ static sg_status check_memory(const sg_config *config, const char *place, sg_err
     if (machine > 0 && need > machine)
         return sg_fail(error, SG_ENOMEM,
                        "%sthis needs %.1f GiB of memory and the machine has %.1f; lower "
-                       "policy.vocabulary, task.prompts or task.length, raise run.observe_every, "
+                       "policy.vocabulary, task.prompts%s or task.length, raise run.observe_every, "
                        "or set run.threads to 1",
-                       place, need / 0x1p30, machine / 0x1p30);
+                       place, need / 0x1p30, machine / 0x1p30,
+                       config->policy.kind == SG_POLICY_TREE ? ", policy.head" : "");
+    return SG_OK;
+}
+
+static sg_status check_policy(const sg_config *config, const char *place, sg_error *error)
+{
+    bool tree = config->policy.kind == SG_POLICY_TREE;
+    if (!tree && (config->policy.merge > 0 || config->policy.shared_bias))
+        return sg_fail(error, SG_EARGUMENT,
+                       "%spolicy.%s belongs to trees; set policy.kind to tree or leave it out",
+                       place, config->policy.merge > 0 ? "merge" : "shared_bias");
     return SG_OK;
 }
 
@@ -39,7 +50,8 @@ static sg_status check_task(const sg_config *config, const char *place, sg_error
                        "%stask.reward fraction needs tokens that are right one by one; set "
                        "task.reward to all, or task.kind to correct-set, copy or reverse",
                        place);
-    if (config->task.reward == SG_REWARD_FRACTION && kind != SG_TASK_CORRECT_SET &&
+    if (config->task.reward == SG_REWARD_FRACTION &&
+        (kind != SG_TASK_CORRECT_SET || config->policy.kind == SG_POLICY_TREE) &&
         config->task.length >= SG_REWARD_STATES)
         return sg_fail(
             error, SG_EARGUMENT,
@@ -63,7 +75,9 @@ sg_status sg_config_check(const sg_config *config, sg_error *error)
     sg_prior prior = sg_config_prior(config);
     if (sg_prior_check(&prior, &why) != SG_OK)
         return sg_fail(error, SG_EARGUMENT, "%spolicy: %s", place, why.message);
-    sg_status status = check_task(config, place, error);
+    sg_status status = check_policy(config, place, error);
+    if (status == SG_OK)
+        status = check_task(config, place, error);
     if (status != SG_OK)
         return status;
     if (config->task.correct_size > config->policy.head)

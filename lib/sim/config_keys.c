@@ -14,7 +14,8 @@
         static const char *const names[] = {__VA_ARGS__};                                          \
         return index < (int64_t)(sizeof names / sizeof *names) ? names[index] : NULL;              \
     }
-NAMES(policy_kind, "tabular")
+NAMES(policy_kind, "tabular", "tree")
+NAMES(no_yes, "no", "yes")
 NAMES(head_shape, "geometric", "zipf")
 NAMES(tail_shape, "uniform", "zipf")
 NAMES(precision, "fp32", "fp64")
@@ -59,7 +60,7 @@ NAMES(advantage, SG_ADVANTAGE_LIST(SG_NAME_OF))
 
 const sg_config_key sg_config_keys[] = {
     CHOICE(policy, kind, "tabular", policy_kind, 0,
-           "one row of logits for each prompt and position"),
+           "logits for each prompt and position, or for each prompt and prefix of head tokens"),
     WHOLE(policy, vocabulary, "151936", 2, 2147483647, "tokens V"),
     WHOLE(policy, head, "20", 1, 1048576, "tokens of the head K"),
     CHOICE(policy, head_shape, "geometric", head_shape, 0, "shape of the head at the start"),
@@ -70,6 +71,9 @@ const sg_config_key sg_config_keys[] = {
     CHOICE(policy, tail, "uniform", tail_shape, 0, "shape of the tail at the start"),
     REAL(policy, tail_exponent, "1", 0, 10, "exponent of a zipf tail"),
     CHOICE(policy, precision, "fp32", precision, 0, "of logits and optimiser state"),
+    WHOLE(policy, merge, "0", 0, 4096,
+          "tree: prefixes with equal sums of tokens modulo this share a state; 0: none do"),
+    CHOICE(policy, shared_bias, "no", no_yes, 0, "tree: a bias that all states have in common"),
 
     CHOICE(task, kind, "correct-set", task_kind, 0, "what makes an answer right"),
     WHOLE(task, prompts, "1", 1, 16777215, "prompts, all of them in every rollout"),

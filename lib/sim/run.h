@@ -11,9 +11,9 @@
 /* Inside lib/sim only: one run, that is one objective with one seed. Everything it needs is
  * allocated once.
  *
- * Response i of prompt p is number p*group + i of the rollout; a minibatch takes `part` responses of
- * every group, the j-th of prompt p being its number p*part + j. Arrays with a cell for every token
- * are [responses][length], as in sg_responses. */
+ * Response i of prompt p is number p*group + i of the rollout; a minibatch takes `part` responses
+ * of every group, the j-th of prompt p being its number p*part + j. Arrays with a cell for every
+ * token are [responses][length], as in sg_responses. */
 
 /* The real columns of a row, in their order. */
 typedef struct sg_observables {
@@ -51,8 +51,8 @@ typedef struct sg_run {
     double *centred; /* [prompts][group]: the integer group * score - sum of scores */
     double *unit;    /* [prompts]: advantage = centred * unit, or 0 where the estimator is no such
                         multiple */
-    uint32_t *order;   /* [prompts][group]: shuffled samples */
-    int64_t *prompt_of; /* [prompts][group] */
+    uint32_t *order; /* [prompts][group]: shuffled samples */
+    int64_t *prompt_of;   /* [prompts][group] */
     double *token_counts; /* [prompts][group]: lengths as reals */
     double mean_reward, zero_std_groups, mean_length;
 
@@ -92,8 +92,8 @@ void sg_run_observe(sg_run *run, const sg_replay_summary *summary, sg_observable
 /* Mean over the prompts of the exact expected reward; each prompt's is left in run->expected. */
 sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error);
 
-/* Learning rate of gradient step `step`, from 1: lr * step / warmup up to step `warmup`, then from lr
- * at step warmup + 1 to lr * final_rate at the last step, along a line or half a cosine. */
+/* Learning rate of gradient step `step`, from 1: lr * step / warmup up to step `warmup`, then from
+ * lr to lr * final_rate at the last step, in a straight line or along half a cosine. */
 double sg_learning_rate(const sg_config *config, size_t step);
 
 /* The policy of the configuration at its start, and the memory that it takes. */
@@ -104,7 +104,8 @@ double sg_config_policy_bytes(const sg_config *config);
 /* Threads that a simulation of this configuration uses. */
 size_t sg_simulate_threads(const sg_config *config);
 
-/* Memory of one run in bytes, its policies included; as a double, since it may exceed any size_t. */
+/* Memory of one run in bytes, its policies included; as a double, since it may exceed any size_t.
+ */
 double sg_run_bytes(const sg_config *config);
 
 #endif

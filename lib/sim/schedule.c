@@ -6,16 +6,16 @@
 double sg_learning_rate(const sg_config *config, size_t step)
 {
     double lr = config->optimizer.lr, warmup = (double)config->optimizer.warmup;
-    double last = (double)config->run.steps, now = (double)step;
-    if (now <= warmup)
+    double now = (double)step, total = (double)config->run.steps;
+    double floor = config->optimizer.final_rate;
+    if (now < warmup)
         return lr * now / warmup;
-    double way = last - 1 > warmup ? (now - 1 - warmup) / (last - 1 - warmup) : 0;
-    double final = config->optimizer.final_rate;
-    switch ((sg_schedule_kind)config->optimizer.schedule) {
-    case SG_SCHEDULE_LINEAR:
-        return lr * (1 - (1 - final) * way);
-    case SG_SCHEDULE_COSINE:
-        return lr * (final + (1 - final) * (1 + cos(3.141592653589793 * way)) / 2);
+    double way = total > warmup ? (now - warmup) / (total - warmup) : 0;
+    switch ((sg_rate_kind)config->optimizer.schedule) {
+    case SG_RATE_LINEAR:
+        return lr * (1 - (1 - floor) * way);
+    case SG_RATE_COSINE:
+        return lr * (floor + (1 - floor) * (1 + cos(3.141592653589793 * way)) / 2);
     default:
         return lr;
     }

@@ -66,7 +66,8 @@
     REAL(delta_norm, "nat", "2-norm of the change of all logits")                                  \
     REAL(kl_old_new, "nat", "exact KL(policy before || after the step), mean over states")         \
     REAL(kl_new_old, "nat", "exact KL(policy after || before the step), mean over states")         \
-    REAL(zero_std_groups, "", "share of groups of the current rollout whose rewards are all equal") \
+    REAL(zero_std_groups, "",                                                                      \
+         "share of groups of the current rollout whose rewards are all equal")                     \
     REAL(length, "", "mean number of tokens of the responses of the current rollout")              \
     REAL(tail_mass_root, "", "probability of the tail tokens at the first position")               \
     REAL(tail_mass_right, "", "the same at prefixes that can still win; nan when not known")       \

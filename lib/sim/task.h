@@ -14,15 +14,14 @@
 /* Which answers are right. A response is `length` tokens.
  *
  *   correct-set  every token is in the correct set of its prompt: `correct_size` neighbours
- *                first .. first + size - 1 of the head, chosen from the starting distribution so that
- *                their probability comes nearest to the prompt's target (in a tie the more likely
- *                set). Targets run geometrically from correct_mass / spread to correct_mass * spread.
- *   path         one token decides, the others are any head tokens: the one at position
- *                d = round(shared_prefix (length - 1)), from 0, must be in the prompt's correct set.
- *                A wrong path shares d of its length - 1 prefixes with right ones.
- *   modular-sum  head tokens whose sum is the prompt's target modulo `classes`
- *   copy         the prompt, a text of `length` tokens out of the first `classes`
- *   reverse      the same from its end
+ *                first .. first + size - 1 of the head, chosen from the starting distribution so
+ * that their probability comes nearest to the prompt's target (in a tie the more likely set).
+ * Targets run geometrically from correct_mass / spread to correct_mass * spread. path         one
+ * token decides, the others are any head tokens: the one at position d = round(shared_prefix
+ * (length - 1)), from 0, must be in the prompt's correct set. A wrong path shares d of its length -
+ * 1 prefixes with right ones. modular-sum  head tokens whose sum is the prompt's target modulo
+ * `classes` copy         the prompt, a text of `length` tokens out of the first `classes` reverse
+ * the same from its end
  *
  * A tail token fails a response, except under correct-set in a table, where it is just not right.
  *
@@ -57,7 +56,8 @@ const int32_t *sg_task_right_tokens(const sg_task *task, size_t prompt, size_t p
                                     size_t *count);
 
 /* Reward of a response of task->length tokens in units of 1 / sg_task_unit, as the verifier gives
- * it: an integer. Its errors are drawn from the address (seed; VERIFIER, rollout, prompt, sample, t).
+ * it: an integer. Its errors are drawn from the address (seed; VERIFIER, rollout, prompt, sample,
+ * t).
  */
 int64_t sg_task_score(const sg_task *task, uint64_t seed, size_t rollout, size_t prompt,
                       size_t sample, const int32_t *tokens);
@@ -74,8 +74,8 @@ sg_reward sg_task_reward(const sg_task *task);
 void sg_task_right_answer(const sg_task *task, const double *head, sg_address at, size_t prompt,
                           int32_t *tokens);
 
-/* What a policy that reads its prompt is shown; token i in 0..length-1: the text, the target, or the
- * number of the prompt. */
+/* What a policy that reads its prompt is shown; token i in 0..length-1: the text, the target, or
+ * the number of the prompt. */
 size_t sg_task_prompt_length(const sg_task *task);
 int32_t sg_task_prompt_token(const sg_task *task, size_t prompt, size_t i);
 
