@@ -181,7 +181,7 @@ sg_status sg_gnuplot_version(char *buffer, size_t size, sg_error *error)
     sg_text_free(&text);
     return fine ? SG_OK
                 : sg_fail(error, SG_ETOOL,
-                          "the program 'gnuplot' on PATH does not tell its version");
+                          "the program 'gnuplot' on PATH does not tell its version; is it gnuplot? 'make setup' installs one");
 }
 
 /* ---- the private directory ---- */
