@@ -11,7 +11,7 @@ typedef struct sg_gate_sums {
     uint64_t bins[SG_GATE_BINS + 1]; /* the last one: outside */
 } sg_gate_sums;
 
-enum { SG_GATE_BLOCK = 4096 }; /* tokens of one block; sums are taken block by block */
+enum { SG_GATE_BLOCK = 2048 }; /* tokens of one block; sums are taken block by block */
 
 /* Kernels of one instruction set. */
 typedef struct sg_gate_kernels {

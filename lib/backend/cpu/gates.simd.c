@@ -27,50 +27,85 @@ typedef sg_gate_value_bulk gate_function(const sg_gate_parameters *p, sg_gate_po
                                          bool positive);
 
 INLINE sg_gate_value_bulk evaluate(sg_gate_kind kind, gate_function *gate,
-                                   const sg_gate_parameters *p, float ratio, float advantage)
+                                   const sg_gate_parameters *p, float ratio, float log_ratio,
+                                   float advantage)
 {
-    sg_gate_point_bulk at = {needs_log(kind) ? sg_logf(ratio) : 0, ratio, ratio - 1, 0};
+    sg_gate_point_bulk at = {log_ratio, ratio, ratio - 1, 0};
     sg_gate_value_bulk v = gate(p, at, sg_gate_positive_bulk(kind, advantage));
-    /* Comparisons with NaN take some branch: sg_gate_at asks first, here a selection at the end
-     * does. */
+    /* Comparisons with NaN take some branch: sg_gate_at asks first, here a selection at the end does. */
     v.surrogate = ratio == ratio ? v.surrogate : ratio;
     v.weight = ratio == ratio ? v.weight : ratio;
     v.coefficient = ratio == ratio ? v.coefficient : ratio;
     return v;
 }
 
-/* `kind` and `gate` are constants wherever this is called, so that each loop holds one gate,
- * inlined. */
+/* `kind` and `gate` are constants wherever these two are called, so that each loop holds one gate, inlined. Logarithms
+ * are made by a loop of their own: compilers give up on the branches of both together. */
 INLINE void apply(sg_gate_kind kind, gate_function *gate, const sg_gate_parameters *parameter,
-                  size_t n, const float *restrict ratio, const float *restrict advantage,
-                  float *restrict value, float *restrict slope)
+                  size_t n, const float *restrict ratio, const float *restrict log_ratio,
+                  const float *restrict advantage, float *restrict value, float *restrict slope)
 {
     const sg_gate_parameters p = *parameter;
+    const bool logs = needs_log(kind);
     if (value && slope) {
         for (size_t i = 0; i < n; i++) {
-            sg_gate_value_bulk v = evaluate(kind, gate, &p, ratio[i], advantage[i]);
+            float d = logs ? log_ratio[i] : 0;
+            sg_gate_value_bulk v = evaluate(kind, gate, &p, ratio[i], d, advantage[i]);
             value[i] = v.surrogate * advantage[i];
             slope[i] = v.coefficient * advantage[i];
         }
     } else if (value) {
-        for (size_t i = 0; i < n; i++)
-            value[i] = evaluate(kind, gate, &p, ratio[i], advantage[i]).surrogate * advantage[i];
+        for (size_t i = 0; i < n; i++) {
+            float d = logs ? log_ratio[i] : 0;
+            value[i] = evaluate(kind, gate, &p, ratio[i], d, advantage[i]).surrogate * advantage[i];
+        }
     } else if (slope) {
-        for (size_t i = 0; i < n; i++)
-            slope[i] = evaluate(kind, gate, &p, ratio[i], advantage[i]).coefficient * advantage[i];
+        for (size_t i = 0; i < n; i++) {
+            float d = logs ? log_ratio[i] : 0;
+            slope[i] =
+                evaluate(kind, gate, &p, ratio[i], d, advantage[i]).coefficient * advantage[i];
+        }
     }
+}
+
+INLINE void weigh(sg_gate_kind kind, gate_function *gate, const sg_gate_parameters *parameter,
+                  size_t n, const float *restrict ratio, const float *restrict log_ratio,
+                  const float *restrict advantage, float *restrict weight,
+                  float *restrict coefficient)
+{
+    const sg_gate_parameters p = *parameter;
+    const bool logs = needs_log(kind);
+    for (size_t i = 0; i < n; i++) {
+        float d = logs ? log_ratio[i] : 0;
+        sg_gate_value_bulk v = evaluate(kind, gate, &p, ratio[i], d, advantage[i]);
+        weight[i] = v.weight;
+        coefficient[i] = v.coefficient;
+    }
+}
+
+static void logarithms(size_t n, const float *restrict x, float *restrict y)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = sg_logf(x[i]);
 }
 
 static void gates_apply(sg_gate_kind kind, const sg_gate_parameters *parameter, size_t n,
                         const float *ratio, const float *advantage, float *value, float *slope)
 {
-    switch (kind) {
+    _Alignas(64) float log_ratio[SG_GATE_BLOCK];
+    for (size_t first = 0; first < n; first += SG_GATE_BLOCK) {
+        size_t m = n - first < SG_GATE_BLOCK ? n - first : SG_GATE_BLOCK;
+        if (needs_log(kind))
+            logarithms(m, ratio + first, log_ratio);
+        switch (kind) {
 #define SG_CASE(id, suffix)                                                                        \
     case id:                                                                                       \
-        apply(id, sg_gate_##suffix##_bulk, parameter, n, ratio, advantage, value, slope);          \
+        apply(id, sg_gate_##suffix##_bulk, parameter, m, ratio + first, log_ratio,                 \
+              advantage + first, value ? value + first : NULL, slope ? slope + first : NULL);      \
         break;
-        SG_GATE_LIST(SG_CASE)
+            SG_GATE_LIST(SG_CASE)
 #undef SG_CASE
+        }
     }
 }
 
@@ -90,26 +125,20 @@ static double gates_total(size_t n, const float *x)
     return lane[0];
 }
 
-/* Weights and what is counted of each token, as flat arrays: bin in the low bits, then the flags.
- */
+/* What is counted of a token: the bin of its weight in the low bits, then flags. */
 enum { CLIPPED = 32, POSITIVE = 64, NEGATIVE = 128 };
 
-INLINE void weigh(sg_gate_kind kind, gate_function *gate, const sg_gate_parameters *parameter,
-                  size_t n, const float *restrict ratio, const float *restrict advantage,
-                  float *restrict weight, int32_t *restrict code)
+static void encode(size_t n, const float *restrict weight, const float *restrict coefficient,
+                   const float *restrict advantage, int32_t *restrict code)
 {
-    const sg_gate_parameters p = *parameter;
     for (size_t i = 0; i < n; i++) {
-        float a = advantage[i];
-        sg_gate_value_bulk v = evaluate(kind, gate, &p, ratio[i], a);
-        float w = v.weight;
+        float w = weight[i], a = advantage[i];
         int32_t inside = (w >= 0) & (w <= 1);
         float scaled = inside ? w * SG_GATE_BINS : 0.0f;
         int32_t bin = (int32_t)scaled;
         bin = bin < SG_GATE_BINS ? bin : SG_GATE_BINS - 1;
         bin = inside ? bin : SG_GATE_BINS;
-        weight[i] = w;
-        code[i] = bin | (v.coefficient == 0 ? CLIPPED : 0) | (a > 0 ? POSITIVE : 0) |
+        code[i] = bin | (coefficient[i] == 0 ? CLIPPED : 0) | (a > 0 ? POSITIVE : 0) |
                   (a < 0 ? NEGATIVE : 0);
     }
 }
@@ -139,19 +168,22 @@ static void count(size_t n, const int32_t *code, sg_gate_sums *sums)
 static void gates_sums(sg_gate_kind kind, const sg_gate_parameters *parameter, size_t n,
                        const float *ratio, const float *advantage, sg_gate_sums *sums)
 {
-    _Alignas(64) float weight[SG_GATE_BLOCK];
+    _Alignas(64) float weight[SG_GATE_BLOCK], coefficient[SG_GATE_BLOCK], log_ratio[SG_GATE_BLOCK];
     _Alignas(64) int32_t code[SG_GATE_BLOCK];
     for (size_t first = 0; first < n; first += SG_GATE_BLOCK) {
         size_t m = n - first < SG_GATE_BLOCK ? n - first : SG_GATE_BLOCK;
+        if (needs_log(kind))
+            logarithms(m, ratio + first, log_ratio);
         switch (kind) {
 #define SG_CASE(id, suffix)                                                                        \
     case id:                                                                                       \
-        weigh(id, sg_gate_##suffix##_bulk, parameter, m, ratio + first, advantage + first, weight, \
-              code);                                                                               \
+        weigh(id, sg_gate_##suffix##_bulk, parameter, m, ratio + first, log_ratio,                 \
+              advantage + first, weight, coefficient);                                             \
         break;
             SG_GATE_LIST(SG_CASE)
 #undef SG_CASE
         }
+        encode(m, weight, coefficient, advantage + first, code);
         sums->weight += gates_total(m, weight);
         count(m, code, sums);
     }
