@@ -147,6 +147,9 @@ struct sg_rows {
 
 sg_row_view sg_rows_view(const sg_rows *rows, size_t state);
 
+/* log(q / total), also where the quotient leaves the normal range. */
+double sg_row_log_prob(double q, double total);
+
 /* Sum of x[0..n-1] in the tree that splits at the greatest power of two below n. */
 double sg_tree_sum(const double *x, size_t n);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* CPU rows: updates, draws and observations of ranges of states. */
+/* CPU rows: updates and observations of ranges of states. */
 #include <assert.h>
 #include <math.h>
 
@@ -278,56 +278,6 @@ void sg_rows_update(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time,
     for_states(count, rows->padded, call.split, update_task, &call);
 }
 
-typedef struct sample_call {
-    const sg_rows *rows;
-    size_t first, n;
-    const double *uniforms;
-    int32_t *tokens;       /* written by draws */
-    const int32_t *chosen; /* read by log_prob */
-    double *log_prob;
-} sample_call;
-
-static void draw_task(void *context, size_t s)
-{
-    const sample_call *call = context;
-    size_t state = call->first + s;
-    sg_row_view view = sg_rows_view(call->rows, state);
-    double total = call->rows->heads[state].total;
-    for (size_t j = s * call->n; j < (s + 1) * call->n; j++)
-        call->tokens[j] = (int32_t)call->rows->kernels->find(&view, call->uniforms[j] * total);
-}
-
-void sg_rows_draw(const sg_rows *rows, size_t first, size_t count, size_t n, const double *uniforms,
-                  int32_t *tokens)
-{
-    sample_call call = {rows, first, n, uniforms, tokens, NULL, NULL};
-    sg_for_each(count, n * (SG_TILE / 8), draw_task, &call);
-}
-
-static double log_prob_of(double q, double total)
-{
-    double p = q / total;
-    return p >= 0x1p-1000 || q == 0 ? sg_log(p) : sg_log(q) - sg_log(total);
-}
-
-static void log_prob_task(void *context, size_t s)
-{
-    const sample_call *call = context;
-    size_t state = call->first + s;
-    sg_row_view view = sg_rows_view(call->rows, state);
-    double total = call->rows->heads[state].total;
-    for (size_t j = s * call->n; j < (s + 1) * call->n; j++)
-        call->log_prob[j] =
-            log_prob_of(call->rows->kernels->at(&view, (size_t)call->chosen[j]), total);
-}
-
-void sg_rows_log_prob(const sg_rows *rows, size_t first, size_t count, size_t n,
-                      const int32_t *tokens, double *log_prob)
-{
-    sample_call call = {rows, first, n, NULL, NULL, tokens, log_prob};
-    sg_for_each(count, n * 8, log_prob_task, &call);
-}
-
 static sg_row_observation observation_of(const sg_row_look *look, size_t vocabulary)
 {
     double total = look->mass, log_total = sg_log(total);
@@ -390,7 +340,7 @@ static void inner_task(void *context, size_t s)
         for (size_t j = 0; j < n; j++) {
             size_t i = s * n + j;
             double q = u->rows->kernels->at(&view, (size_t)u->tokens[i]);
-            double log_ratio = log_prob_of(q, total) - call->old_log_prob[i];
+            double log_ratio = sg_row_log_prob(q, total) - call->old_log_prob[i];
             sg_gate_value gate = sg_objective_eval(call->objective, log_ratio, call->advantage[i],
                                                    call->old_log_prob[i]);
             push[j] = call->factor * gate.coefficient * call->advantage[i];
