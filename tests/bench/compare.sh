@@ -30,6 +30,7 @@ while [ "$round" -le "$rounds" ]; do
     echo "round $round of $rounds" >&2
     # shellcheck disable=SC2086 # workloads are words
     "$softgate" bench $workloads $small --format json > "$records/mine.$round"
+    # shellcheck disable=SC2086 # $small is a word or nothing
     "$python" tests/bench/peer_torch.py --threads "$threads" --passive --only "$peers" $small \
         > "$records/peer.$round"
     round=$((round + 1))
