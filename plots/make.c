@@ -247,9 +247,8 @@ static sg_status prepare(maker *m, const char *name, sg_error *error)
             "there is no paper \"%s\"; use screen, neurips, icml, iclr, acl, ieee, nature or slide",
             paper);
     char version[64]; /* a missing gnuplot is told before the simulation, not after */
-    sg_status status = sg_gnuplot_version(version, sizeof version, error);
-    if (status != SG_OK)
-        return status;
+    if (m->recipe->training && sg_gnuplot_version(version, sizeof version, error) != SG_OK)
+        return SG_ETOOL;
     m->formats = m->options->formats != 0
                      ? m->options->formats
                      : 1u << SG_PICTURE_PDF | 1u << SG_PICTURE_SVG | 1u << SG_PICTURE_PNG;
