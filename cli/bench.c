@@ -13,10 +13,12 @@
 #endif
 
 #include "cli/bench_case.h"
+#include "cli/bench_w3.h"
 #include "core/text.h"
 
-const char *const bench_names[] = {"W1",      "W1g",     "W1s",        "W1.stats", "W2.update",
-                                   "W2.step", "W2.draw", "W2.observe", "W2a",      NULL};
+const char *const bench_names[] = {
+    "W1",         "W1g", "W1s",        "W1.stats",  "W2.update",  "W2.step",  "W2.draw",
+    "W2.observe", "W2a", "W3.forward", "W3.fwdbwd", "W3.grouped", "W3.large", NULL};
 
 enum { LEAST_REPETITIONS = 7, USUAL_REPETITIONS = 15, MOST_REPETITIONS = 1000 };
 
@@ -77,10 +79,24 @@ static const struct {
     {"machine_gb_per_s", SG_COLUMN_REAL},
     {"fraction", SG_COLUMN_REAL},
     {"error_vs_fp64", SG_COLUMN_REAL},
+    {"flop", SG_COLUMN_REAL},
+    {"gflops", SG_COLUMN_REAL},
+    {"machine_gflops", SG_COLUMN_REAL},
 };
 
+/* What the machine does at best; the lesser of two looks would count a neighbour's noise. */
+typedef struct limits {
+    double gb_per_s, gflops;
+} limits;
+
+static limits look(const bench_case *work)
+{
+    return (limits){bench_machine(work->traffic),
+                    work->flop > 0 ? bench_w3_machine() : (double)NAN};
+}
+
 static sg_status add_row(sg_table *table, const char *name, const bench_case *work, timing time,
-                         int repetitions, double machine, sg_error *error)
+                         int repetitions, limits machine, sg_error *error)
 {
     size_t row = sg_table_rows(table), c = 0;
     sg_status status = sg_table_add_rows(table, 1, error);
@@ -104,9 +120,15 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
     sg_table_set_integer(table, c++, row, repetitions);
     sg_table_set_real(table, c++, row, work->bytes);
     sg_table_set_real(table, c++, row, rate);
-    sg_table_set_real(table, c++, row, machine);
-    sg_table_set_real(table, c++, row, rate / machine);
+    bool arithmetic = work->flop > 0;
+    double gflops = work->flop / time.best * 1e-9;
+    sg_table_set_real(table, c++, row, machine.gb_per_s);
+    sg_table_set_real(table, c++, row,
+                      arithmetic ? gflops / machine.gflops : rate / machine.gb_per_s);
     sg_table_set_real(table, c++, row, work->error);
+    sg_table_set_real(table, c++, row, arithmetic ? work->flop : (double)NAN);
+    sg_table_set_real(table, c++, row, arithmetic ? gflops : (double)NAN);
+    sg_table_set_real(table, c++, row, arithmetic ? machine.gflops : (double)NAN);
     return SG_OK;
 }
 
@@ -119,13 +141,16 @@ static sg_status run_one(const char *name, const bench_options *options, sg_tabl
                                                    : repetitions;
     bench_case work = {0};
     size_t cut = options->small ? 16 : 1;
-    sg_status status = strncmp(name, "W1", 2) == 0 ? bench_gates_prepare(name, cut, &work, error)
-                                                   : bench_rows_prepare(name, cut, &work, error);
+    sg_status status = strncmp(name, "W1", 2) == 0   ? bench_gates_prepare(name, cut, &work, error)
+                       : strncmp(name, "W2", 2) == 0 ? bench_rows_prepare(name, cut, &work, error)
+                                                     : bench_w3_prepare(name, cut, &work, error);
     if (status == SG_OK) {
-        double before = bench_machine(work.traffic);
+        limits before = look(&work);
         timing time = measure(&work, repetitions);
-        double machine = fmax(before, bench_machine(work.traffic));
-        status = add_row(table, name, &work, time, repetitions, machine, error);
+        limits after = look(&work);
+        after.gb_per_s = fmax(before.gb_per_s, after.gb_per_s);
+        after.gflops = fmax(before.gflops, after.gflops);
+        status = add_row(table, name, &work, time, repetitions, after, error);
     }
     if (work.free)
         work.free(work.data);
@@ -150,7 +175,7 @@ static sg_status check_names(const char *const *workloads, size_t count, sg_erro
             continue;
         const char *near = sg_nearest_name(workloads[w], bench_names);
         return sg_fail(error, SG_EARGUMENT, "there is no workload %s%s%s%s", workloads[w],
-                       near ? "; did you mean " : "; they are W1, W1g, W1s, W1.stats, W2, W2a",
+                       near ? "; did you mean " : "; they are W1, W1g, W1s, W1.stats, W2, W2a, W3",
                        near ? near : "", near ? "?" : "");
     }
     return SG_OK;

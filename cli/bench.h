@@ -18,14 +18,21 @@
  * (log-probabilities, SAPO, gradient) W2.step   16 draws a state, old log-probabilities, entropy,
  * then 4 such updates, row by row W2.draw   16 draws a state from known tile masses W2.observe
  * entropy and the other sums of a row W2a       W2.update with Adam instead of SGD
+ *   W3.forward  log-probabilities and SAPO loss of a linear output layer: 512 samples, width 256,
+ *               131072 tokens
+ *   W3.fwdbwd   the same with the gradients of weights and features
+ *   W3.grouped  the same where 16 samples share a state; W3.large: 2048 samples
  *
  * The table has one row per workload:
  *   workload, backend, threads, shape, median_s, best_s, cpu_s, repetitions, bytes, gb_per_s,
- * machine_gb_per_s, fraction, error_vs_fp64 cpu_s is the least processor time of one repetition,
+ * machine_gb_per_s, fraction, error_vs_fp64, flop, gflops, machine_gflops
+ * cpu_s is the least processor time of one repetition,
  * all threads together. bytes is what the workload must read and write once; machine_gb_per_s is a
  * copy, an update in place or a read of arrays beyond the caches, whichever the workload resembles,
  * in the same count. The two rates and their quotient `fraction` come from best times: other
- * programs only make them smaller. */
+ * programs only make them smaller. Where arithmetic is the limit (W3), flop counts it,
+ * machine_gflops is what the library's own product of small matrices does within the caches, and
+ * `fraction` is the quotient of these rates; elsewhere the three are empty. */
 typedef struct bench_options {
     bool small;      /* sizes divided by 16 */
     int repetitions; /* at least 7; 0 means 15 */

@@ -11,6 +11,7 @@ typedef struct bench_case {
     char shape[80];
     double bytes;
     bench_traffic traffic;
+    double flop;  /* where arithmetic is the limit; otherwise 0 */
     double error; /* against fp64, found before timing */
     const char *backend;
     void (*run)(void *data); /* one repetition */

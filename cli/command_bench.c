@@ -101,11 +101,13 @@ const cli_command cli_bench = {
     .word = workload_word,
     .description = "Times the hot loops. Each workload is first checked against double "
                    "precision; then it is "
-                   "timed in the same process as a plain copy of memory, and `fraction` "
-                   "is its bandwidth over "
+                   "timed in the same process as a plain copy of memory (or a product of small "
+                   "matrices), and `fraction` "
+                   "is its speed over "
                    "that of the copy. W1 are gates over ten million ratios, W2 updates of "
                    "a policy with 64 "
-                   "states of 131072 tokens; a name such as W2 stands for all of W2.\n\n"
+                   "states of 131072 tokens, W3 the output layer of a network; a name such as W2 "
+                   "stands for all of W2.\n\n"
                    "With --format json standard output gets one array with an object per "
                    "workload.",
     .options = options,

@@ -3,7 +3,7 @@
 # Times softgate and PyTorch on the same workloads, alternating, and prints how many times faster softgate is.
 #
 #   tests/bench/compare.sh [ROUNDS] [THREADS]     defaults: 3 rounds, all processors
-#   SOFTGATE=build/softgate  PYTHON=/usr/bin/python3  WORKLOADS="W1 W1g W1s W2 W2a"  SMALL=1 (sizes / 16)
+#   SOFTGATE=build/softgate  PYTHON=/usr/bin/python3  WORKLOADS="W1 W2 W3"  SMALL=1 (sizes / 16)
 #
 # PYTHON needs torch and numpy (Debian: python3-torch python3-numpy). Only ratios of one run mean anything. On a busy
 # machine look at the ratio of processor times: wall times then measure the neighbours.
@@ -13,7 +13,7 @@ rounds=${1:-3}
 threads=${2:-$(getconf _NPROCESSORS_ONLN)}
 softgate=${SOFTGATE:-build/softgate}
 python=${PYTHON:-/usr/bin/python3}
-workloads=${WORKLOADS:-W1 W1g W1s W2 W2a}
+workloads=${WORKLOADS:-W1 W1g W1s W2 W2a W3.forward W3.fwdbwd W3.grouped}
 small=${SMALL:+--small}
 [ -x "$softgate" ] || { echo "compare.sh: $softgate is missing: run make first" >&2; exit 2; }
 "$python" -c 'import torch, numpy' 2>/dev/null || {
@@ -22,6 +22,7 @@ small=${SMALL:+--small}
 }
 peers=$(echo "$workloads" | tr ' ' ',')
 case " $workloads " in *" W1 "*) peers=$peers,W1n ;; esac
+case " $workloads " in *" W3"*) peers=$peers,W3 ;; esac
 records=$(mktemp -d)
 trap 'rm -rf "$records"' EXIT INT TERM
 export OMP_NUM_THREADS="$threads" OMP_WAIT_POLICY=passive
@@ -31,7 +32,7 @@ while [ "$round" -le "$rounds" ]; do
     # shellcheck disable=SC2086 # workloads are words
     "$softgate" bench $workloads $small --format json > "$records/mine.$round"
     # shellcheck disable=SC2086 # $small is a word or nothing
-    "$python" tests/bench/peer_torch.py --threads "$threads" --passive --only "$peers" $small \
+    "$python" tests/bench/peer_torch.py --threads "$threads" --passive --head-n 512 --only "$peers" $small \
         > "$records/peer.$round"
     round=$((round + 1))
 done
@@ -45,6 +46,8 @@ PEERS = {
     "W1.stats": ["W1"], "W2.update": ["W2.update", "W2.update_analytic", "W2.np_update"],
     "W2.step": ["W2.step"], "W2.draw": ["W2.multinomial", "W2.gumbel1", "W2.np_sample"],
     "W2.observe": ["W2.entropy"], "W2a": ["W2a.foreach", "W2a.loop"],
+    "W3.forward": ["W3.gemm", "W3.forward"], "W3.fwdbwd": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
+    "W3.grouped": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
 }
 mine, peer = {}, {}
 for k in range(1, rounds + 1):

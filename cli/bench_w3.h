@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_CLI_BENCH_W3_H
+#define SG_CLI_BENCH_W3_H
+
+#include "cli/bench_case.h"
+
+/* W3: the linear output layer of 131072 tokens on features of width 256. */
+sg_status bench_w3_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
+
+/* GFLOP/s of the library's own product of matrices that a core's own caches hold, on all threads;
+ * best of a few. NaN when out of memory. */
+double bench_w3_machine(void);
+
+#endif
