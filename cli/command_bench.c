@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <math.h>
 #include <stdio.h>
 
 #include "cli/bench.h"
@@ -44,8 +45,8 @@ static const char *workload_word(size_t index)
     return bench_names[index];
 }
 
-/* One array of flat objects, which json.load and pandas.read_json take as they
- * are. */
+/* One array of flat objects, which json.load and pandas.read_json take as they are. What does not apply
+ * to a workload (flop of a copy) is left out. */
 static int print_json(const sg_table *table)
 {
     puts("[");
@@ -55,7 +56,7 @@ static int print_json(const sg_table *table)
             const char *name = sg_table_column_name(table, column);
             if (sg_table_column_type(table, column) == SG_COLUMN_TEXT)
                 json_line_text(&line, name, sg_table_get_text(table, column, row));
-            else
+            else if (!isnan(sg_table_get_number(table, column, row)))
                 json_line_real(&line, name, sg_table_get_number(table, column, row));
         }
         json_line_print(&line, row + 1 < sg_table_rows(table) ? "," : "");
@@ -99,17 +100,13 @@ const cli_command cli_bench = {
     .operands = "[WORKLOAD...]",
     .max_operands = SIZE_MAX,
     .word = workload_word,
-    .description = "Times the hot loops. Each workload is first checked against double "
-                   "precision; then it is "
-                   "timed in the same process as a plain copy of memory (or a product of small "
-                   "matrices), and `fraction` "
-                   "is its speed over "
-                   "that of the copy. W1 are gates over ten million ratios, W2 updates of "
-                   "a policy with 64 "
-                   "states of 131072 tokens, W3 the output layer of a network; a name such as W2 "
-                   "stands for all of W2.\n\n"
-                   "With --format json standard output gets one array with an object per "
-                   "workload.",
+    .description =
+        "Times the hot loops. Each workload is first checked against double precision; then it is "
+        "timed in the same process as a plain copy of memory (or a product of small matrices), and "
+        "`fraction` is its speed over that of the copy. W1 are gates over ten million ratios, W2 "
+        "updates of a policy with 64 states of 131072 tokens, W3 the output layer of a network; a "
+        "name such as W2 stands for all of W2.\n\n"
+        "With --format json standard output gets one array with an object per workload.",
     .options = options,
     .defaults = &defaults,
     .size = sizeof defaults,
