@@ -21,20 +21,14 @@ void rows_twin_free(rows_twin *twin)
     free(twin);
 }
 
-/* log sum exp(z + delta); delta may be NULL. */
-static long double log_normaliser_after(const rows_twin *twin, const double *delta)
+static long double log_normaliser(const rows_twin *twin)
 {
     long double max = -INFINITY, sum = 0;
     for (size_t i = 0; i < twin->vocabulary; i++)
-        max = fmaxl(max, (long double)twin->z[i] + (delta ? delta[i] : 0));
+        max = fmaxl(max, twin->z[i]);
     for (size_t i = 0; i < twin->vocabulary; i++)
-        sum += expl((long double)twin->z[i] + (delta ? delta[i] : 0) - max);
+        sum += expl(twin->z[i] - max);
     return max + logl(sum);
-}
-
-static long double log_normaliser(const rows_twin *twin)
-{
-    return log_normaliser_after(twin, NULL);
 }
 
 void rows_twin_probabilities(const rows_twin *twin, long double *pi)
@@ -70,7 +64,7 @@ void rows_twin_update(rows_twin *twin, const sg_optimizer *o, uint64_t time, siz
     long double *old = malloc(vocabulary * sizeof *old);
     double *g = calloc(vocabulary, sizeof *g);
     char *sampled = calloc(vocabulary, 1);
-    long double old_log_z = log_normaliser(twin), total = 0, size = 0;
+    long double total = 0, size = 0;
     rows_twin_probabilities(twin, old);
     for (size_t j = 0; j < n; j++) {
         total += pushes[j];
@@ -107,11 +101,13 @@ void rows_twin_update(rows_twin *twin, const sg_optimizer *o, uint64_t time, siz
         if (!sampled[i] && delta[i] > change->max_unsampled_push)
             change->max_unsampled_push = delta[i];
     }
-    long double new_log_z = log_normaliser_after(twin, delta), forward = 0, backward = 0;
+    long double growth = 0, forward = 0, backward = 0; /* Z_new / Z_old - 1 */
+    for (size_t i = 0; i < vocabulary; i++)
+        growth += old[i] * expm1l(delta[i]);
     for (size_t i = 0; i < vocabulary; i++) {
-        long double moved = delta[i] - (new_log_z - old_log_z); /* log pi_new - log pi_old */
+        long double moved = delta[i] - log1pl(growth); /* log pi_new - log pi_old */
         forward -= old[i] * moved;
-        backward += expl(twin->z[i] + delta[i] - new_log_z) * moved;
+        backward += old[i] * expl(moved) * moved;
     }
     for (size_t i = 0; i < vocabulary; i++)
         twin->z[i] += delta[i];

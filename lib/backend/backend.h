@@ -23,6 +23,15 @@
  * Calls on disjoint ranges of states of one block may run in parallel threads; a call made outside a parallel region
  * uses all threads itself. Nothing is validated in the loop beyond assertions: sg_rows_alloc checks the configuration.
  *
+ * Accuracy, held by tests/check_rows.c against long double. fp64: logits to 1e-13, the sums of a change to 1e-9 relative,
+ * observations to 1e-12. fp32: an update adds at most 2e-7 of rounding to a logit, observations are good to 1e-6; a change of
+ * a logit below 3e-8 rounds to nothing (so do long runs of tiny steps in any fp32 program: use fp64 rows for those).
+ * Sampled tokens are updated in fp64 in either precision, and divergences come from series, not differences.
+ * A row whose greatest q leaves its range is rebased by an exact power of two; a logit more than about 87 (fp32) or 700
+ * (fp64) below the greatest underflows to probability 0 for good and is counted.
+ * W is taken as exactly 0 when |W| <= 2^-44 sum |g_j|: rounding of centred pushes is no push, and Adam would make full steps
+ * of it. Adam's eps acts as at least 2^-100 in fp32 and 2^-500 in fp64; fp32 gradients must stay below 1e7.
+ *
  * By hand: one row, logits 0, V = 4, one push g = -1 on token 2, SGD, lr 0.1:
  * z becomes (+0.025, +0.025, -0.075, +0.025). */
 
@@ -52,24 +61,24 @@ typedef struct sg_rows sg_rows;
 
 /* What a row looks like now: exact sums over the whole vocabulary, accumulated in fp64. */
 typedef struct sg_row_observation {
-    double entropy;      /* H(pi), nats */
-    double head_entropy; /* entropy of the renormalised head, nats */
-    double tail_mass;    /* sum of pi over the tail */
+    double entropy;            /* H(pi), nats */
+    double head_entropy;       /* entropy of the renormalised head, nats */
+    double tail_mass;          /* sum of pi over the tail */
     double tail_entropy_share; /* part of H that the tail contributes, in [0, 1] */
-    double collision;    /* C = sum pi^2 */
+    double collision;          /* C = sum pi^2 */
     double max_prob;
-    double logit_range;  /* max z - min z over tokens that have not underflowed */
-    size_t underflowed;  /* tokens whose q is 0: they can no longer be drawn */
+    double logit_range; /* max z - min z over tokens that have not underflowed */
+    size_t underflowed; /* tokens whose q is 0: they can no longer be drawn */
 } sg_row_observation;
 
 /* What one update did to a row. Both KL are exact sums over the vocabulary, in nats, of order delta^2. */
 typedef struct sg_row_change {
-    double kl_old_new;     /* KL(pi_before || pi_after) */
-    double kl_new_old;     /* KL(pi_after || pi_before) */
-    double grad_norm2;     /* squared 2-norm of the logit gradient (before the optimiser) */
-    double delta_norm2;    /* squared 2-norm of the logit change */
-    double diffuse_push;   /* B = W = sum of the pushes g_j at this state */
-    double upward_push;    /* sum over unsampled tokens of max(0, -W pi_v): total upward gradient */
+    double kl_old_new;   /* KL(pi_before || pi_after) */
+    double kl_new_old;   /* KL(pi_after || pi_before) */
+    double grad_norm2;   /* squared 2-norm of the logit gradient (before the optimiser) */
+    double delta_norm2;  /* squared 2-norm of the logit change */
+    double diffuse_push; /* B = W = sum of the pushes g_j at this state */
+    double upward_push;  /* sum over unsampled tokens of max(0, -W pi_v): total upward gradient */
     double max_unsampled_push; /* largest logit change of a token without a push (0 if none rose) */
 } sg_row_change;
 
@@ -81,7 +90,8 @@ size_t sg_rows_bytes(const sg_rows_config *config);
 sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_config *config,
                         sg_error *error);
 void sg_rows_free(sg_rows *rows);
-const char *sg_rows_backend_name(const sg_rows *rows); /* "cpu/avx512", "cpu/avx2", "cpu/portable" */
+const char *
+sg_rows_backend_name(const sg_rows *rows); /* "cpu/avx512", "cpu/avx2", "cpu/portable" */
 
 /* Set / get the logits of one state (get: up to the row's own constant, -inf where underflowed; fp64). */
 sg_status sg_rows_set_logits(sg_rows *rows, size_t state, const double *logits, sg_error *error);
@@ -98,8 +108,8 @@ void sg_rows_load(sg_rows *rows, const void *from);
 
 /* Draw n tokens for each of `count` states from uniforms in (0, 1), by inverse CDF over tile masses then inside one
  * tile, in token order. Never draws a token of zero probability. */
-void sg_rows_draw(const sg_rows *rows, size_t first, size_t count, size_t n,
-                  const double *uniforms, int32_t *tokens);
+void sg_rows_draw(const sg_rows *rows, size_t first, size_t count, size_t n, const double *uniforms,
+                  int32_t *tokens);
 
 /* log pi(token) of each sample. -inf for an underflowed token. */
 void sg_rows_log_prob(const sg_rows *rows, size_t first, size_t count, size_t n,

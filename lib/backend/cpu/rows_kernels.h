@@ -160,11 +160,13 @@ static void SG_NAME(put_back)(const touched *list, const SG_NAME(tile) * tile, d
     }
 }
 
-/* Sums over the free tokens (the others have been set to q = x = 0) when no |x| exceeds 2^-6: from
- * the moments sum p x^k, as exp(x) - 1 - x = x^2/2! + x^3/3! + ... and x exp(x) - exp(x) + 1 =
- * x^2/2! + 2 x^3/3! + 3 x^4/4! + ... */
-static void SG_NAME(moments)(const SG_NAME(tile) * tile, const sg_row_job *job, const SG_REAL *x,
-                             sg_row_sums *sums)
+/* Sums over the free tokens (the others have been set to q = x = 0) when no |x| exceeds 2^-6: from the moments sum p x^k,
+ * as exp(x) - 1 - x = x^2/2! + x^3/3! + ... and x exp(x) - exp(x) + 1 = x^2/2! + 2 x^3/3! + 3 x^4/4! + ...
+ * Four moments are enough below 2^-12; `most` is a constant where this is called. */
+static inline __attribute__((always_inline)) void SG_NAME(moments)(const SG_NAME(tile) * tile,
+                                                                   const sg_row_job *job,
+                                                                   const SG_REAL *x, int most,
+                                                                   sg_row_sums *sums)
 {
     const sg_lanes zero = {0};
     sg_lanes mass = zero, square = zero, norm = zero, m1 = zero, m2 = zero, m3 = zero, m4 = zero,
@@ -186,12 +188,14 @@ static void SG_NAME(moments)(const SG_NAME(tile) * tile, const sg_row_job *job, 
         m3 += p;
         p *= d;
         m4 += p;
-        p *= d;
-        m5 += p;
-        p *= d;
-        m6 += p;
-        p *= d;
-        m7 += p;
+        if (most > 4) {
+            p *= d;
+            m5 += p;
+            p *= d;
+            m6 += p;
+            p *= d;
+            m7 += p;
+        }
     }
     double s2 = lanes_total(&m2, &zero), s3 = lanes_total(&m3, &zero);
     double s4 = lanes_total(&m4, &zero), s5 = lanes_total(&m5, &zero);
@@ -247,8 +251,10 @@ static void SG_NAME(statistics)(const SG_NAME(tile) * tile, const sg_row_job *jo
     for (size_t k = 0; k < list->count; k++)
         tile->q[list->index[k]] = x[list->index[k]] = 0;
     *sums = (sg_row_sums){0};
-    if (reach <= 0x1p-6)
-        SG_NAME(moments)(tile, job, x, sums);
+    if (reach <= 0x1p-12)
+        SG_NAME(moments)(tile, job, x, 4, sums);
+    else if (reach <= 0x1p-6)
+        SG_NAME(moments)(tile, job, x, 7, sums);
     else
         SG_NAME(any_moments)(tile, job, x, sums);
     sums->max_free = SG_NAME(greatest)(x, tile->n);
