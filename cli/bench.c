@@ -17,8 +17,9 @@
 #include "core/text.h"
 
 const char *const bench_names[] = {
-    "W1",         "W1g", "W1s",        "W1.stats",  "W2.update",  "W2.step",  "W2.draw",
-    "W2.observe", "W2a", "W3.forward", "W3.fwdbwd", "W3.grouped", "W3.large", NULL};
+    "W1",         "W1g",        "W1s",       "W1.stats",     "W2.update",    "W2.step",
+    "W2.draw",    "W2.observe", "W2.light",  "W2.light.1e5", "W2.light.1e6", "W2a",
+    "W3.forward", "W3.fwdbwd",  "W3.grouped", "W3.large",    "W4",           NULL};
 
 enum { LEAST_REPETITIONS = 7, USUAL_REPETITIONS = 15, MOST_REPETITIONS = 1000 };
 
@@ -50,7 +51,8 @@ static timing measure(const bench_case *work, int repetitions)
         cpu = fmin(cpu, seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_start);
     }
     qsort(wall, (size_t)repetitions, sizeof *wall, by_size);
-    return (timing){wall[repetitions / 2], wall[0], cpu};
+    double per = work->per ? work->per : 1;
+    return (timing){wall[repetitions / 2] / per, wall[0] / per, cpu / per};
 }
 
 static int threads(void)
@@ -132,6 +134,19 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
     return SG_OK;
 }
 
+static sg_status prepare(const char *name, size_t cut, bench_case *made, sg_error *error)
+{
+    if (strncmp(name, "W1", 2) == 0)
+        return bench_gates_prepare(name, cut, made, error);
+    if (strncmp(name, "W2.light", 8) == 0)
+        return bench_light_prepare(name, cut, made, error);
+    if (strncmp(name, "W3", 2) == 0)
+        return bench_w3_prepare(name, cut, made, error);
+    if (strcmp(name, "W4") == 0)
+        return bench_w4_prepare(cut, made, error);
+    return bench_rows_prepare(name, cut, made, error);
+}
+
 static sg_status run_one(const char *name, const bench_options *options, sg_table *table,
                          sg_error *error)
 {
@@ -141,9 +156,7 @@ static sg_status run_one(const char *name, const bench_options *options, sg_tabl
                                                    : repetitions;
     bench_case work = {0};
     size_t cut = options->small ? 16 : 1;
-    sg_status status = strncmp(name, "W1", 2) == 0   ? bench_gates_prepare(name, cut, &work, error)
-                       : strncmp(name, "W2", 2) == 0 ? bench_rows_prepare(name, cut, &work, error)
-                                                     : bench_w3_prepare(name, cut, &work, error);
+    sg_status status = prepare(name, cut, &work, error);
     if (status == SG_OK) {
         limits before = look(&work);
         timing time = measure(&work, repetitions);
@@ -175,7 +188,8 @@ static sg_status check_names(const char *const *workloads, size_t count, sg_erro
             continue;
         const char *near = sg_nearest_name(workloads[w], bench_names);
         return sg_fail(error, SG_EARGUMENT, "there is no workload %s%s%s%s", workloads[w],
-                       near ? "; did you mean " : "; they are W1, W1g, W1s, W1.stats, W2, W2a, W3",
+                       near ? "; did you mean "
+                            : "; they are W1, W1g, W1s, W1.stats, W2, W2a, W3, W4",
                        near ? near : "", near ? "?" : "");
     }
     return SG_OK;

@@ -12,16 +12,24 @@
  * machine's memory does in the same process, with the threads that OpenMP would use.
  * tests/bench/peer_torch.py is the executable definition of the same workloads in another program.
  *
- *   W1        SAPO value and slope of 10^7 ratios            W1g  the same for the hard clip of
- * GRPO W1s       GSPO: 10^4 sequences of 1000 tokens            W1.stats  mean weight, clip shares,
- * histogram of W1 W2.update one SGD update of 64 states of 131072 tokens from 16 samples each
- * (log-probabilities, SAPO, gradient) W2.step   16 draws a state, old log-probabilities, entropy,
- * then 4 such updates, row by row W2.draw   16 draws a state from known tile masses W2.observe
- * entropy and the other sums of a row W2a       W2.update with Adam instead of SGD
- *   W3.forward  log-probabilities and SAPO loss of a linear output layer: 512 samples, width 256,
- *               131072 tokens
+ *   W1          SAPO value and slope of 10^7 ratios
+ *   W1g         the same for the hard clip of GRPO
+ *   W1s         GSPO: 10^4 sequences of 1000 tokens
+ *   W1.stats    mean weight, clip shares, histogram of W1
+ *   W2.update   one SGD update of 64 states of 131072 tokens from 16 samples each (log-probabilities,
+ *               SAPO, gradient)
+ *   W2.step     16 draws a state, old log-probabilities, entropy, then 4 such updates, row by row
+ *   W2.draw     16 draws a state from known tile masses
+ *   W2.observe  entropy and the other sums of a row
+ *   W2.light    W2.step on light rows, a mean over 32 steps; .1e5 and .1e6: 8 states of so many tokens.
+ *               error_vs_fp64 is that of the logits after 64 steps, shape names the bound
+ *   W2a         W2.update with Adam instead of SGD
+ *   W3.forward  log-probabilities and SAPO loss of a linear output layer: 512 samples, width 256, 131072
+ *               tokens
  *   W3.fwdbwd   the same with the gradients of weights and features
  *   W3.grouped  the same where 16 samples share a state; W3.large: 2048 samples
+ *   W4          4096 bandits of 256 arms, 20 steps of 16 draws and 2 updates; error_vs_fp64 is the 99th
+ *               percentile of |J - J in double precision|
  *
  * The table has one row per workload:
  *   workload, backend, threads, shape, median_s, best_s, cpu_s, repetitions, bytes, gb_per_s,

@@ -15,6 +15,7 @@ typedef struct bench_case {
     double error; /* against fp64, found before timing */
     const char *backend;
     void (*run)(void *data); /* one repetition */
+    int per; /* times are divided by this: what one repetition does so often; 0: once */
     void *data;
     void (*free)(void *data); /* may be NULL */
 } bench_case;
@@ -22,6 +23,8 @@ typedef struct bench_case {
 /* Prepare one workload by name: fills the case, checks results. */
 sg_status bench_gates_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
 sg_status bench_rows_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
+sg_status bench_light_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
+sg_status bench_w4_prepare(size_t cut, bench_case *made, sg_error *error);
 
 /* GB/s of plain loops over arrays that no cache holds, on all threads; best of a few. NaN when out
  * of memory. */
