@@ -70,11 +70,6 @@ typedef struct sg_config {
         int64_t logp;      /* 0: of the sampler's distribution; 1: raw */
     } rollout;
     struct {
-        double success; /* 0: no warm start */
-        int64_t steps, group;
-        double lr;
-    } start;
-    struct {
         sg_objective objectives[SG_CONFIG_ARMS]; /* each is one arm */
         size_t objective_count;
         int64_t advantage; /* sg_advantage_kind */
@@ -100,6 +95,11 @@ typedef struct sg_config {
         int64_t evaluate_every; /* 0: never */
         int64_t threads;        /* 0: one per core */
     } run;
+    struct {
+        double success; /* 0: no warm start */
+        int64_t steps, group;
+        double lr;
+    } start;
     char source[SG_CONFIG_SOURCE]; /* name of the file, for messages; "" when there is none */
 } sg_config;
 

@@ -136,7 +136,15 @@ const sg_config_key sg_config_keys[] = {
     WHOLE(run, steps, "400", 1, 1000000000, "gradient steps of a run"),
     WHOLE(run, observe_every, "1", 1, 1000000000,
           "a row of the table every so many gradient steps"),
+    WHOLE(run, evaluate_every, "0", 0, 1000000000,
+          "score greedy answers and 16 samples every so many of them; 0: never"),
     WHOLE(run, threads, "0", 0, 1024, "threads; 0 is one per core"),
+
+    BELOW_1(start, success, "0",
+            "success rate to which right answers raise the policy before; 0: as it is"),
+    WHOLE(start, steps, "1000", 1, 1000000000, "gradient steps that this may take"),
+    WHOLE(start, group, "16", 1, 65536, "right answers to a prompt in each of them"),
+    POSITIVE(start, lr, "0.01", "their learning rate; the rest is as in optimizer"),
 };
 const size_t sg_config_key_count = sizeof sg_config_keys / sizeof *sg_config_keys;
 _Static_assert(sizeof sg_config_keys / sizeof *sg_config_keys <= SG_CONFIG_KEYS_MAX,

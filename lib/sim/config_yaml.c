@@ -160,7 +160,7 @@ static sg_status check_document(struct reader *r)
     if (r->event.type != YAML_MAPPING_START_EVENT)
         return refuse(r,
                       "an experiment is made of sections (policy:, task:, rollout:, update:, "
-                      "optimizer:, run:)",
+                      "optimizer:, run:, start:)",
                       "");
     while ((status = next(r)) == SG_OK && r->event.type != YAML_MAPPING_END_EVENT) {
         if ((status = check_section(r, seen)) != SG_OK)

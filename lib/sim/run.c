@@ -23,7 +23,8 @@ double sg_run_bytes(const sg_config *config)
     double rows = ((double)config->run.steps - 1) / (double)config->run.observe_every + 3;
     return policies_of(config) * sg_config_policy_bytes(config) + rows * sizeof(sg_record) +
            samples * 20 + responses * 64 + part * (28 + 81 + sizeof(sg_replay_token)) +
-           (double)config->task.prompts * 16;
+           (double)config->task.prompts * 16 +
+           (double)sg_evaluation_responses(config) * (14 + 12 * (double)config->task.length);
 }
 
 static bool alloc_arrays(sg_run *run)
@@ -103,10 +104,16 @@ static sg_status make_batch(sg_run *run, sg_error *error)
     return sg_batch_group(run->batch, 0, error);
 }
 
-/* The policy and the older selves that the configuration asks for. */
+/* The policy at its start, and the copies of it that the configuration asks for. */
 static sg_status make_policies(sg_run *run, const double *prior_logits, sg_error *error)
 {
     sg_status status = sg_config_policy(run->config, prior_logits, &run->policy, error);
+    if (status == SG_OK)
+        status = sg_evaluation_init(run, error);
+    if (status == SG_OK)
+        status = sg_run_warm_start(run, prior_logits, error);
+    if (status == SG_OK)
+        status = sg_evaluation_start(run, error);
     for (int64_t i = 0; i < run->config->rollout.lag && status == SG_OK; i++)
         status = run->policy->methods->clone(run->policy, &run->past[i], error);
     if (run->config->update.kl_beta > 0 && status == SG_OK)
@@ -152,6 +159,7 @@ void sg_run_clear(sg_run *run)
     sg_policy_free(run->reference);
     sg_policy_free(run->policy);
     sg_batch_free(run->batch);
+    sg_evaluation_clear(&run->evaluation);
     void *arrays[] = {run->past,        run->prompt,       run->sample,      run->lengths,
                       run->tokens,      run->logp_rollout, run->logp_old,    run->score,
                       run->advantage,   run->centred,      run->unit,        run->order,

@@ -29,6 +29,17 @@ typedef struct sg_record {
     sg_observables value;
 } sg_record;
 
+/* Answers that are only scored; all NULL when nothing is evaluated. */
+typedef struct sg_evaluation {
+    sg_responses responses;
+    uint32_t *prompt, *sample, *lengths;
+    int32_t *tokens;
+    double *log_prob;
+    double *score; /* [prompts evaluated]: mean of the last answers */
+    size_t *hard;  /* [hard_count]: prompts of the hard subset, as numbers into score */
+    size_t hard_count;
+} sg_evaluation;
+
 typedef struct sg_run {
     const sg_config *config;
     const sg_task *task;
@@ -67,6 +78,8 @@ typedef struct sg_run {
     double *sorted; /* ratios in order */
 
     double *expected; /* [prompts] */
+    sg_evaluation evaluation;
+    size_t start_steps; /* that the warm start took */
 
     sg_record *records;
     size_t record_count, record_capacity;
@@ -91,6 +104,20 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
 void sg_run_observe(sg_run *run, const sg_replay_summary *summary, sg_observables *o);
 /* Mean over the prompts of the exact expected reward; each prompt's is left in run->expected. */
 sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error);
+
+/* The columns greedy, mean16 and hard. */
+sg_status sg_run_evaluate(sg_run *run, size_t step, sg_observables *o, sg_error *error);
+/* Mean success rate over the prompts, exact or of 16 samples each. */
+sg_status sg_run_success(sg_run *run, size_t step, double *success, sg_error *error);
+size_t sg_evaluation_responses(const sg_config *config);
+sg_status sg_evaluation_init(sg_run *run, sg_error *error);
+/* Chooses the hard prompts from the policy as it is now. */
+sg_status sg_evaluation_start(sg_run *run, sg_error *error);
+void sg_evaluation_clear(sg_evaluation *evaluation);
+
+/* Maximum likelihood on right answers until the success rate is start.success, then a fresh
+ * optimiser. SG_EARGUMENT when start.steps did not get there. */
+sg_status sg_run_warm_start(sg_run *run, const double *prior_logits, sg_error *error);
 
 /* Learning rate of gradient step `step`, from 1: lr * step / warmup up to step `warmup`, then from
  * lr to lr * final_rate at the last step, in a straight line or along half a cosine. */

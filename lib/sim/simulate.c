@@ -43,6 +43,7 @@ struct work {
         sg_record *records; /* NULL: not finished */
         size_t count;
         bool ended_early;
+        size_t start_steps;
     } * finished; /* [seeds][arms] */
     char backend[64];
     double steps_done, steps_total; /* inside critical(sg_simulate) */
@@ -126,7 +127,8 @@ static void do_run(struct work *work, size_t index)
         status = train(work, &run, &error);
         if (status == SG_OK) {
             struct finished *finished = &work->finished[index];
-            *finished = (struct finished){run.records, run.record_count, run.ended_early};
+            *finished =
+                (struct finished){run.records, run.record_count, run.ended_early, run.start_steps};
             run.records = NULL;
             if (index == 0)
                 snprintf(work->backend, sizeof work->backend, "%s",
@@ -207,10 +209,11 @@ static sg_status describe(sg_table *table, const struct work *work, const sg_pri
                           sg_error *error)
 {
     struct metadata meta = {table, SG_OK, error};
-    size_t early = 0, finished = 0;
+    size_t early = 0, finished = 0, start = 0;
     for (size_t i = 0; i < work->arms * work->seeds; i++) {
         finished += work->finished[i].records != NULL;
         early += work->finished[i].ended_early;
+        start = work->finished[i].start_steps > start ? work->finished[i].start_steps : start;
     }
     set_meta(&meta, "table", "simulate");
     set_meta(&meta, "backend", work->backend);
@@ -221,6 +224,8 @@ static sg_status describe(sg_table *table, const struct work *work, const sg_pri
     set_real_meta(&meta, "prior.entropy", prior->entropy);
     set_real_meta(&meta, "runs", (double)finished);
     set_real_meta(&meta, "ended_early", (double)early);
+    if (work->config->start.success > 0)
+        set_real_meta(&meta, "start_steps_max", (double)start);
     return meta.status;
 }
 

@@ -119,7 +119,14 @@ static sg_record *new_record(sg_run *run, size_t rollout, size_t step, double ex
     record->value.length = run->mean_length;
     record->value.learning_rate = sg_learning_rate(run->config, step);
     record->value.J = expected;
+    record->value.greedy = record->value.mean16 = record->value.hard = NAN;
     return record;
+}
+
+static bool is_evaluated(const sg_config *config, size_t step)
+{
+    size_t every = (size_t)config->run.evaluate_every;
+    return every > 0 && (step == (size_t)config->run.steps || (step - 1) % every == 0);
 }
 
 static void end_early(sg_run *run, size_t rollout, size_t step)
@@ -172,8 +179,11 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
     if (observed) {
         keep_observation(o, &look);
         sg_run_observe(run, &summary, o);
+        if (is_evaluated(run->config, step))
+            status = sg_run_evaluate(run, step, o, error);
     }
-    status = ascend(run, step, observed ? &change : NULL, error);
+    if (status == SG_OK)
+        status = ascend(run, step, observed ? &change : NULL, error);
     if (status == SG_OK && observed)
         keep_change(o, &change);
     return status;
