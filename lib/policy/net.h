@@ -11,6 +11,7 @@
 #include "policy/head.h"
 #include "policy/optimizer.h"
 #include "policy/prior.h"
+#include "policy/sampler.h"
 
 /* A small autoregressive policy with a large vocabulary, trained end to end. At position t, with
  * the tokens of the prompt and the last `window` tokens of the response in slots s:
@@ -166,45 +167,30 @@ sg_status sg_net_diverge(sg_net_pass *pass_a, const sg_net *a, sg_net_pass *pass
 
 /* ---- rollout */
 
-typedef struct sg_net_sampler {
-    double temperature; /* > 0, or 0: the likeliest token (the lower number of equal ones) */
-    double top_p;       /* in (0, 1]: the likeliest tokens that together reach this mass; 1: all */
-    size_t top_k;       /* at most so many tokens; 0: all */
-    double logit_noise; /* standard deviation of normal noise on each row's logits; >= 0 */
-    uint64_t seed;      /* address of that noise: stream SG_STREAM_NOISE, this seed and step */
+typedef struct sg_net_draw {
+    sg_sampler sampler; /* how logits are distorted before a token is drawn */
+    uint64_t seed; /* address of the noise on logits: stream SG_STREAM_NOISE of seed and step */
     uint32_t step;
     int32_t end_token; /* a response ends after it; -1: none */
-} sg_net_sampler;
+} sg_net_draw;
 
-/* What the sampler recorded: all [count][length] but routes [count][length][blocks]. Any may be
- * NULL. */
+/* What the sampler recorded; either may be NULL. */
 typedef struct sg_net_record {
-    double *log_prob;     /* of the distribution that was drawn from */
-    double *raw_log_prob; /* of softmax(z + noise), before temperature and truncation */
-    uint64_t *routes;
+    double *log_prob; /* [count][length], of what the sampler calls its own: see sampler.raw */
+    uint64_t *routes; /* [count][length][blocks] */
 } sg_net_record;
 
 /* Draw the responses of sequences->prompts: fills tokens and lengths. uniforms: [count][length] in
- * (0, 1). sampled by inverse CDF in token order. `net` holds the sampler's own parameters (see
- * sg_net_emulate). SG_EARGUMENT, SG_ENOMEM. */
-sg_status sg_net_rollout(sg_net_pass *pass, const sg_net *net, const sg_net_sampler *sampler,
+ * (0, 1), turned into tokens by inverse CDF in token order. `net` holds the sampler's own
+ * parameters (see sg_net_emulate). SG_EARGUMENT, SG_ENOMEM. */
+sg_status sg_net_rollout(sg_net_pass *pass, const sg_net *net, const sg_net_draw *draw,
                          const double *uniforms, const sg_net_sequences *sequences,
                          const sg_net_record *record, sg_error *error);
 
-/* Number formats that a sampler may hold its parameters in; rounded to nearest, ties to even. */
-typedef enum sg_number_format {
-    SG_NUMBER_FP64,
-    SG_NUMBER_FP32,
-    SG_NUMBER_BF16,
-    SG_NUMBER_FP16 /* beyond 65504: infinite */
-} sg_number_format;
-
-double sg_number_round(sg_number_format format, double x);
-
 /* The parameters as another engine would hold them: each one is multiplied by
- * (1 + noise * normal), then rounded. Noise: stream SG_STREAM_NOISE of (seed, step). net and source
+ * (1 + noise * normal), then rounded to the nearest number of the format. Noise: stream SG_STREAM_NOISE of (seed, step). net and source
  * may be the same. */
-void sg_net_emulate(sg_net *net, const sg_net *source, sg_number_format format, double noise,
+void sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format format, double noise,
                     uint64_t seed, uint32_t step);
 
 #endif

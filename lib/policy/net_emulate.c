@@ -1,36 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#include <math.h>
-
 #include "core/rng.h"
 #include "policy/net.h"
-
-/* Round to `bits` significant bits, to a multiple of 2^least at the small end, ties to even; beyond
- * `most` (rounded) infinite. nearbyint rounds ties to even. */
-static double round_bits(double x, int bits, int least, double most)
-{
-    if (!isfinite(x) || x == 0)
-        return x;
-    int exponent;
-    frexp(x, &exponent);
-    int place = exponent - bits > least ? exponent - bits : least;
-    double y = ldexp(nearbyint(ldexp(x, -place)), place);
-    return fabs(y) > most ? copysign(INFINITY, x) : y;
-}
-
-double sg_number_round(sg_number_format format, double x)
-{
-    switch (format) {
-    case SG_NUMBER_FP64:
-        return x;
-    case SG_NUMBER_FP32:
-        return (double)(float)x;
-    case SG_NUMBER_BF16:
-        return round_bits(x, 8, -133, 0x1.fep127);
-    case SG_NUMBER_FP16:
-        return round_bits(x, 11, -24, 65504);
-    }
-    return x;
-}
 
 /* A fast way through the many weights: bf16 is the upper half of fp32. */
 static float round_bf16(float x)
@@ -39,13 +9,13 @@ static float round_bf16(float x)
         float number;
         uint32_t bits;
     } u = {.number = x};
-    if (x != x)
-        return x;
+    if (!(x >= -0x1.fep127f && x <= 0x1.fep127f))
+        return (float)sg_sampler_round((double)x, SG_SAMPLER_BF16);
     u.bits = (u.bits + 0x7fff + (u.bits >> 16 & 1)) & 0xffff0000u;
     return u.number;
 }
 
-void sg_net_emulate(sg_net *net, const sg_net *source, sg_number_format format, double noise,
+void sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format format, double noise,
                     uint64_t seed, uint32_t step)
 {
     bool narrow = net->config.precision == SG_FP32;
@@ -62,11 +32,11 @@ void sg_net_emulate(sg_net *net, const sg_net *source, sg_number_format format, 
                 narrow ? (double)((float *)source->values)[j] : ((double *)source->values)[j];
             x *= 1 + noise * normal[j - i];
             if (narrow)
-                ((float *)net->values)[j] = format == SG_NUMBER_BF16
+                ((float *)net->values)[j] = format == SG_SAMPLER_BF16
                                                 ? round_bf16((float)x)
-                                                : (float)sg_number_round(format, x);
+                                                : (float)sg_sampler_round(x, format);
             else
-                ((double *)net->values)[j] = sg_number_round(format, x);
+                ((double *)net->values)[j] = sg_sampler_round(x, format);
         }
     }
 }
