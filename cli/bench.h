@@ -31,16 +31,16 @@
  *   W4          4096 bandits of 256 arms, 20 steps of 16 draws and 2 updates; error_vs_fp64 is the 99th
  *               percentile of |J - J in double precision|
  *
- * The table has one row per workload:
- *   workload, backend, threads, shape, median_s, best_s, cpu_s, repetitions, bytes, gb_per_s,
- * machine_gb_per_s, fraction, error_vs_fp64, flop, gflops, machine_gflops
- * cpu_s is the least processor time of one repetition,
- * all threads together. bytes is what the workload must read and write once; machine_gb_per_s is a
- * copy, an update in place or a read of arrays beyond the caches, whichever the workload resembles,
- * in the same count. The two rates and their quotient `fraction` come from best times: other
- * programs only make them smaller. Where arithmetic is the limit (W3), flop counts it,
- * machine_gflops is what the library's own product of small matrices does within the caches, and
- * `fraction` is the quotient of these rates; elsewhere the three are empty. */
+ * The table has one row per workload: workload, backend, threads, shape, median_s, best_s, cpu_s,
+ * repetitions, bytes, gb_per_s, machine_gb_per_s, fraction, error_vs_fp64, flop, gflops,
+ * machine_gflops.
+ * cpu_s is the least processor time of one repetition, all threads together. bytes is what the
+ * workload must read and write once; machine_gb_per_s is a copy, an update in place or a read of
+ * arrays beyond the caches, whichever the workload resembles, in the same count. The two rates and
+ * their quotient `fraction` come from best times: other programs only make them smaller.
+ * Where arithmetic is the limit (W3), flop counts it, machine_gflops is what the library's own
+ * product of small matrices does within the caches, and `fraction` is the quotient of these rates;
+ * elsewhere the three are empty. */
 typedef struct bench_options {
     bool small;      /* sizes divided by 16 */
     int repetitions; /* at least 7; 0 means 15 */

@@ -23,14 +23,16 @@
  * Calls on disjoint ranges of states of one block may run in parallel threads; a call made outside a parallel region
  * uses all threads itself. Nothing is validated in the loop beyond assertions: sg_rows_alloc checks the configuration.
  *
- * Accuracy, held by tests/check_rows.c against long double. fp64: logits to 1e-13, the sums of a change to 1e-9 relative,
- * observations to 1e-12. fp32: an update adds at most 2e-7 of rounding to a logit, observations are good to 1e-6; a change of
- * a logit below 3e-8 rounds to nothing (so do long runs of tiny steps in any fp32 program: use fp64 rows for those).
- * Sampled tokens are updated in fp64 in either precision, and divergences come from series, not differences.
- * A row whose greatest q leaves its range is rebased by an exact power of two; a logit more than about 87 (fp32) or 700
- * (fp64) below the greatest underflows to probability 0 for good and is counted.
- * W is taken as exactly 0 when |W| <= 2^-44 sum |g_j|: rounding of centred pushes is no push, and Adam would make full steps
- * of it. Adam's eps acts as at least 2^-100 in fp32 and 2^-500 in fp64; fp32 gradients must stay below 1e7.
+ * Accuracy, held by tests/check_rows.c against long double.
+ *   fp64: logits to 1e-13, the sums of a change to 1e-9 relative, observations to 1e-12.
+ *   fp32: an update adds at most 2e-7 of rounding to a logit; observations are good to 1e-6. A change
+ *         of a logit below 3e-8 rounds to nothing, so long runs of tiny steps want fp64 rows.
+ * Sampled tokens are updated in fp64 in either precision, and divergences come from series, not from
+ * differences. A row whose greatest q leaves its range is rebased by an exact power of two. A logit
+ * more than about 87 (fp32) or 700 (fp64) below the greatest underflows to probability 0 for good,
+ * and is counted. W is taken as exactly 0 when |W| <= 2^-44 sum |g_j|: the rounding of centred pushes
+ * is no push, and Adam would make full steps of it. Adam's eps acts as at least 2^-100 in fp32 and
+ * 2^-500 in fp64; fp32 gradients must stay below 1e7.
  *
  * By hand: one row, logits 0, V = 4, one push g = -1 on token 2, SGD, lr 0.1:
  * z becomes (+0.025, +0.025, -0.075, +0.025). */

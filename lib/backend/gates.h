@@ -13,9 +13,10 @@
  * neither on their number nor on the instruction set. Any gate but dppo-tv, which needs each
  * token's old log-probability.
  *
- * Error against the double-precision gate at the same ratio: 6e-7 of the greater of 1 and the result (vespo 3e-6), for
- * results below 1e30; a ratio within one part in 10^6 of a clip's edge may fall on its other side. NaN ratios and
- * advantages give NaN. tests/check_gates.c holds every gate to this. */
+ * Error against the double-precision gate at the same ratio: 6e-7 of the greater of 1 and the
+ * result (vespo 3e-6), for results below 1e30; a ratio within one part in 10^6 of a clip's edge may
+ * fall on its other side. NaN ratios and advantages give NaN. tests/check_gates.c holds every gate
+ * to this. */
 
 /* Token level: value[i] = f(ratio[i]) * advantage[i] and slope[i] = c(ratio[i]) * advantage[i], the
  * objective and its derivative by log pi. Either output may be NULL. Outputs must not overlap
