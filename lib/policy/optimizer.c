@@ -170,6 +170,20 @@ void sg_tensor_optimizer_copy(sg_tensor_optimizer *o, const sg_tensor_optimizer 
     memcpy(o->second, source->second, o->second_size * o->real);
 }
 
+void sg_tensor_optimizer_forget(sg_tensor_optimizer *o)
+{
+    o->time = 0;
+    memset(o->first, 0, first_bytes(o));
+    memset(o->second, 0, o->second_size * o->real);
+}
+
+void sg_tensor_optimizer_set(sg_tensor_optimizer *o, double lr, double clip_norm, uint64_t time)
+{
+    o->config.lr = lr;
+    o->config.clip_norm = clip_norm;
+    o->time = time - 1;
+}
+
 /* ---- sums of squares: chunk by chunk, then in order */
 
 static double sum_squares(const sg_rule_kernels *kernels, const char *x, size_t n, size_t real,

@@ -80,6 +80,14 @@ sg_status sg_tensor_optimizer_alloc(sg_tensor_optimizer **optimizer, const sg_ru
 void sg_tensor_optimizer_free(sg_tensor_optimizer *optimizer);
 void sg_tensor_optimizer_copy(sg_tensor_optimizer *optimizer, const sg_tensor_optimizer *source);
 
+/* Zero the state, as at the start. */
+void sg_tensor_optimizer_forget(sg_tensor_optimizer *optimizer);
+
+/* For callers that keep their own schedule: the learning rate and the clip (0: none) of the next
+ * step, and its number, from 1. */
+void sg_tensor_optimizer_set(sg_tensor_optimizer *optimizer, double lr, double clip_norm,
+                             uint64_t time);
+
 typedef struct sg_step_report {
     double grad_norm;   /* 2-norm of the gradient of all trained tensors, before clipping */
     double clip_factor; /* what the gradient was multiplied by, <= 1 */

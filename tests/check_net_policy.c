@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The neural policy behind the simulator's interface. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/rng.h"
+#include "policy/net_policy.h"
+
+enum { PROMPTS = 3, HEAD = 4, V = 300, LENGTH = 2, ROOM = 3, COUNT = 24 };
+
+static sg_net_policy_shape shape_of(int which)
+{
+    sg_net_policy_shape s = {.net = {.prior = {.vocabulary = V,
+                                               .head = HEAD,
+                                               .head_shape = SG_HEAD_GEOMETRIC,
+                                               .head_ratio = 0.7,
+                                               .tail_mass = 0.2},
+                                     .width = 8,
+                                     .length = LENGTH,
+                                     .prompt_length = 1,
+                                     .prompt_symbols = PROMPTS,
+                                     .window = 1,
+                                     .blocks = 1,
+                                     .hidden = 9,
+                                     .bias = SG_NET_BIAS_TRAINED,
+                                     .head_std = 0.5,
+                                     .tail_std = 0.5,
+                                     .temperature = 1,
+                                     .precision = SG_FP64},
+                             .rule = {.rule = SG_RULE_SGD, .lr = 1},
+                             .prompts = PROMPTS,
+                             .end_token = -1,
+                             .observe_samples = 50,
+                             .seed = 3};
+    if (which == 1) {
+        s.net.experts = 8;
+        s.net.top_k = 2;
+        s.rule = (sg_rule_config){.rule = SG_RULE_ADAM, .lr = 1, .beta1 = 0.9, .beta2 = 0.99};
+    }
+    if (which == 2)
+        s.net.length = 1;
+    return s;
+}
+
+static sg_policy *policy_new(int which)
+{
+    sg_net_policy_shape shape = shape_of(which);
+    sg_policy *policy;
+    sg_error error;
+    ck_assert_msg(!sg_net_policy_alloc(&policy, &shape, &error), "%s", error.message);
+    return policy;
+}
+
+typedef struct answers {
+    uint32_t prompt[COUNT], sample[COUNT], length[COUNT];
+    int32_t tokens[COUNT * ROOM];
+    double log_prob[COUNT * ROOM], push[COUNT * ROOM];
+    sg_responses responses;
+} answers;
+
+static answers *answers_new(void)
+{
+    answers *a = calloc(1, sizeof *a);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        a->prompt[i] = i / 8;
+        a->sample[i] = i % 8;
+        for (uint32_t t = 0; t < ROOM; t++)
+            a->push[i * ROOM + t] =
+                sg_rng_uniform((sg_address){1, SG_STREAM_SYNTHETIC, 0, 0, i, t}) - 0.4;
+    }
+    a->responses = (sg_responses){COUNT, ROOM, a->prompt, a->sample, a->length, a->tokens};
+    return a;
+}
+
+static void draw(sg_policy *policy, answers *a)
+{
+    sg_policy_draw how = {5, SG_STREAM_ROLLOUT, 2, SG_SAMPLER_PLAIN};
+    ck_assert(!policy->methods->draw(policy, &how, &a->responses, a->log_prob, NULL));
+}
+
+static double weighted(sg_policy *policy, answers *a)
+{
+    double sum = 0;
+    ck_assert(!policy->methods->log_prob(policy, &a->responses, a->log_prob, NULL));
+    for (size_t i = 0; i < COUNT; i++)
+        for (size_t t = 0; t < a->length[i]; t++)
+            sum += a->push[i * ROOM + t] * a->log_prob[i * ROOM + t];
+    return sum;
+}
+
+START_TEST(draws_have_the_log_probabilities_that_are_asked_for_later)
+{
+    sg_policy *policy = policy_new(_i);
+    answers *a = answers_new();
+    double drawn[COUNT * ROOM];
+    draw(policy, a);
+    memcpy(drawn, a->log_prob, sizeof drawn);
+    weighted(policy, a);
+    ck_assert_mem_eq(drawn, a->log_prob, sizeof drawn);
+    for (size_t i = 0; i < COUNT; i++)
+        ck_assert_uint_eq(a->length[i], policy->length);
+    sg_policy_free(policy);
+    free(a);
+}
+END_TEST
+
+/* A small step ascends by lr |g|^2. */
+START_TEST(updates_follow_the_gradient)
+{
+    sg_policy *policy = policy_new(0);
+    answers *a = answers_new();
+    draw(policy, a);
+    double before = weighted(policy, a);
+    sg_policy_step step = {.optimizer = {.kind = SG_SGD, .lr = 1e-6}, .time = 1};
+    sg_policy_change change;
+    ck_assert(!policy->methods->update(policy, &step, &a->responses, a->push, &change, NULL));
+    double rise = weighted(policy, a) - before;
+    ck_assert_double_eq_tol(rise, 1e-6 * change.grad_norm * change.grad_norm, 1e-4 * rise);
+    ck_assert_double_eq_tol(change.delta_norm, 1e-6 * change.grad_norm, 1e-15);
+    ck_assert_double_gt(change.kl_old_new, 0);
+    ck_assert_double_eq_tol(change.kl_old_new, change.kl_new_old, 1e-4 * change.kl_old_new);
+    /* Clipped to half its length. */
+    sg_policy_step clipped = {.optimizer = {.kind = SG_SGD, .lr = 1e-6}, .time = 2};
+    clipped.clip_norm = change.grad_norm / 2;
+    double kl = change.kl_old_new;
+    ck_assert(!policy->methods->update(policy, &clipped, &a->responses, a->push, &change, NULL));
+    ck_assert_double_eq_tol(change.clip_factor, 0.5, 1e-4);
+    ck_assert_double_eq_tol(change.kl_old_new, kl / 4, 1e-3 * kl);
+    sg_policy_free(policy);
+    free(a);
+}
+END_TEST
+
+/* The reward of these tests: 1 for the prompt's number as the sum of tokens modulo 3. */
+static int32_t next(const void *context, size_t prompt, size_t position, int32_t state,
+                    int32_t token)
+{
+    (void)context, (void)prompt, (void)position;
+    return token >= HEAD ? SG_REWARD_LOST : (state + token) % 3;
+}
+
+static double value(const void *context, size_t prompt, int32_t state)
+{
+    (void)context;
+    return state == (int32_t)prompt ? 1 : 0;
+}
+
+static const sg_reward reward = {.states = 3, .next = next, .value = value};
+
+START_TEST(expected_rewards_sum_over_all_responses)
+{
+    sg_policy *policy = policy_new(_i);
+    answers *a = answers_new();
+    double expected[PROMPTS];
+    ck_assert(!policy->methods->expected_reward(policy, &reward, expected, NULL));
+    for (uint32_t p = 0; p < PROMPTS; p++) {
+        double sum = 0;
+        for (int32_t first = 0; first < HEAD; first++)
+            for (int32_t second = 0; second < (policy->length > 1 ? HEAD : 1); second++) {
+                a->prompt[0] = p;
+                a->length[0] = (uint32_t)policy->length;
+                a->tokens[0] = first;
+                a->tokens[1] = second;
+                a->responses.count = 1;
+                ck_assert(!policy->methods->log_prob(policy, &a->responses, a->log_prob, NULL));
+                double both = a->log_prob[0] + (policy->length > 1 ? a->log_prob[1] : 0);
+                sum += (first + second) % 3 == (int32_t)p ? exp(both) : 0;
+            }
+        ck_assert_double_eq_tol(expected[p], sum, 1e-13);
+        ck_assert_double_gt(sum, 0.05);
+    }
+    sg_policy_free(policy);
+    free(a);
+}
+END_TEST
+
+START_TEST(observations_average_over_visits)
+{
+    sg_policy *policy = policy_new(2); /* one token: three states, exactly */
+    answers *a = answers_new();
+    sg_policy_observation seen;
+    ck_assert(!policy->methods->observe(policy, &reward, &seen, NULL));
+    double entropy = 0, tail = 0;
+    a->responses.count = 1;
+    a->length[0] = 1;
+    for (uint32_t p = 0; p < PROMPTS; p++)
+        for (int32_t v = 0; v < V; v++) {
+            a->prompt[0] = p;
+            a->tokens[0] = v;
+            ck_assert(!policy->methods->log_prob(policy, &a->responses, a->log_prob, NULL));
+            entropy -= exp(a->log_prob[0]) * a->log_prob[0] / PROMPTS;
+            tail += v >= HEAD ? exp(a->log_prob[0]) / PROMPTS : 0;
+        }
+    ck_assert_double_eq_tol(seen.entropy, entropy, 1e-12);
+    ck_assert_double_eq_tol(seen.tail_mass, tail, 1e-13);
+    ck_assert_double_eq_tol(seen.tail_mass_root, tail, 1e-13);
+    ck_assert_double_eq(seen.losers_share, 0);
+    sg_policy_free(policy);
+    /* Two tokens: the second one of a response whose first is in the tail has lost. */
+    policy = policy_new(0);
+    ck_assert(!policy->methods->observe(policy, &reward, &seen, NULL));
+    ck_assert_double_eq_tol(seen.losers_share, seen.tail_mass_root / 2, 0.06);
+    sg_policy_free(policy);
+    free(a);
+}
+END_TEST
+
+START_TEST(saved_policies_and_clones_continue_bit_for_bit)
+{
+    sg_policy *policy = policy_new(1), *loaded = policy_new(1), *cloned;
+    answers *a = answers_new();
+    sg_error error;
+    draw(policy, a);
+    sg_policy_step step = {.optimizer = {.kind = SG_ADAM, .lr = 0.01}, .time = 1};
+    ck_assert(!policy->methods->update(policy, &step, &a->responses, a->push, NULL, NULL));
+    size_t size = policy->methods->save(policy, NULL);
+    char *bytes = malloc(2 * size);
+    ck_assert_uint_eq(policy->methods->save(policy, bytes), size);
+    ck_assert_int_eq(loaded->methods->load(loaded, bytes, size - 1, &error), SG_EDATA);
+    ck_assert(!loaded->methods->load(loaded, bytes, size, &error));
+    ck_assert(!policy->methods->clone(policy, &cloned, &error));
+    sg_policy *all[] = {policy, loaded, cloned};
+    for (int k = 0; k < 3; k++) {
+        step.time = 2;
+        ck_assert(!all[k]->methods->update(all[k], &step, &a->responses, a->push, NULL, NULL));
+        all[k]->methods->save(all[k], bytes + (k > 0 ? size : 0));
+        ck_assert_mem_eq(bytes, bytes + (k > 0 ? size : 0), size);
+    }
+    free(bytes);
+    for (int k = 0; k < 3; k++)
+        sg_policy_free(all[k]);
+    free(a);
+}
+END_TEST
+
+START_TEST(replay_keeps_the_experts_of_the_rollout)
+{
+    sg_policy *policy = policy_new(1), *old;
+    answers *a = answers_new();
+    sg_error error;
+    draw(policy, a);
+    double first = weighted(policy, a), drawn[COUNT * ROOM];
+    memcpy(drawn, a->log_prob, sizeof drawn);
+    ck_assert(!policy->methods->clone(policy, &old, &error));
+    ck_assert(!sg_net_policy_replay(policy, old, &a->responses, &error));
+    ck_assert_double_eq(weighted(policy, a), first);
+    ck_assert_mem_eq(drawn, a->log_prob, sizeof drawn);
+    sg_policy_step step = {.optimizer = {.kind = SG_ADAM, .lr = 0.2}, .time = 1};
+    sg_policy_change change;
+    ck_assert(!policy->methods->update(policy, &step, &a->responses, a->push, &change, NULL));
+    sg_route_flips flips[1];
+    size_t tokens;
+    ck_assert(!sg_net_policy_flips(old, policy, &a->responses, flips, &tokens, &error));
+    ck_assert_uint_gt(tokens, 0);
+    ck_assert_uint_eq(flips[0].tokens, tokens);
+    double replayed = weighted(policy, a);
+    ck_assert(!sg_net_policy_replay(policy, policy, NULL, &error));
+    ck_assert_double_ne(weighted(policy, a), replayed);
+    /* R2 of the new parameters is what routes freely. */
+    double freely = weighted(policy, a);
+    ck_assert(!sg_net_policy_replay(policy, policy, &a->responses, &error));
+    ck_assert_double_eq(weighted(policy, a), freely);
+    sg_policy_free(policy);
+    sg_policy_free(old);
+    free(a);
+}
+END_TEST
+
+START_TEST(impossible_shapes_are_refused)
+{
+    sg_error error;
+    sg_policy *policy;
+    sg_net_policy_shape s = shape_of(0);
+    s.net.prompt_symbols = 2;
+    ck_assert_int_eq(sg_net_policy_alloc(&policy, &s, &error), SG_EARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "prompt_symbols"));
+    const int32_t symbols[PROMPTS] = {0, 1, 0};
+    s.prompt_symbols = symbols;
+    ck_assert(!sg_net_policy_alloc(&policy, &s, &error));
+    sg_policy_free(policy);
+    s.net.prompt_symbols = 1;
+    ck_assert_int_eq(sg_net_policy_alloc(&policy, &s, &error), SG_EARGUMENT);
+    s = shape_of(0);
+    s.rule.lr = 0;
+    ck_assert_int_eq(sg_net_policy_alloc(&policy, &s, &error), SG_EARGUMENT);
+    ck_assert_ptr_null(policy);
+    ck_assert_double_gt(sg_net_policy_bytes(&s, 100), V * 8 * 8 * 3);
+}
+END_TEST
+
+Suite *net_policy_suite(void);
+Suite *net_policy_suite(void)
+{
+    Suite *suite = suite_create("net_policy");
+    TCase *tests = tcase_create("net_policy");
+    tcase_set_timeout(tests, 30);
+    tcase_add_loop_test(tests, draws_have_the_log_probabilities_that_are_asked_for_later, 0, 3);
+    tcase_add_test(tests, updates_follow_the_gradient);
+    tcase_add_loop_test(tests, expected_rewards_sum_over_all_responses, 0, 3);
+    tcase_add_test(tests, observations_average_over_visits);
+    tcase_add_test(tests, saved_policies_and_clones_continue_bit_for_bit);
+    tcase_add_test(tests, replay_keeps_the_experts_of_the_rollout);
+    tcase_add_test(tests, impossible_shapes_are_refused);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
