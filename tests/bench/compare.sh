@@ -3,7 +3,7 @@
 # Times softgate and PyTorch on the same workloads, alternating, and prints how many times faster softgate is.
 #
 #   tests/bench/compare.sh [ROUNDS] [THREADS]     defaults: 3 rounds, all processors
-#   SOFTGATE=build/softgate  PYTHON=/usr/bin/python3  WORKLOADS="W1 W2 W3"  SMALL=1 (sizes / 16)
+#   SOFTGATE=build/softgate  PYTHON=/usr/bin/python3  WORKLOADS="W1 W1g W1s W2 W2a W4"  SMALL=1 (sizes / 16)
 #
 # PYTHON needs torch and numpy (Debian: python3-torch python3-numpy). Only ratios of one run mean anything. On a busy
 # machine look at the ratio of processor times: wall times then measure the neighbours.
@@ -13,7 +13,7 @@ rounds=${1:-3}
 threads=${2:-$(getconf _NPROCESSORS_ONLN)}
 softgate=${SOFTGATE:-build/softgate}
 python=${PYTHON:-/usr/bin/python3}
-workloads=${WORKLOADS:-W1 W1g W1s W2 W2a W3.forward W3.fwdbwd W3.grouped}
+workloads=${WORKLOADS:-W1 W1g W1s W2 W2a W3.forward W3.fwdbwd W3.grouped W4}
 small=${SMALL:+--small}
 [ -x "$softgate" ] || { echo "compare.sh: $softgate is missing: run make first" >&2; exit 2; }
 "$python" -c 'import torch, numpy' 2>/dev/null || {
@@ -48,6 +48,7 @@ PEERS = {
     "W2.observe": ["W2.entropy"], "W2a": ["W2a.foreach", "W2a.loop"],
     "W3.forward": ["W3.gemm", "W3.forward"], "W3.fwdbwd": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
     "W3.grouped": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
+    "W2.light": ["W2.step"], "W4": ["W4"],
 }
 mine, peer = {}, {}
 for k in range(1, rounds + 1):
