@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/tabular.h"
 #include "sim/run.h"
 
 static void set(sg_config *config, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -370,6 +371,48 @@ START_TEST(scores_agree_with_the_exact_reward)
 }
 END_TEST
 
+/* A policy whose reward only sampling can tell: an estimate of fixed random numbers. */
+START_TEST(where_sums_are_impossible_samples_take_their_place)
+{
+    static sg_config config;
+    small(&config);
+    set(&config, "task.difficulty_spread=2");
+    set(&config, "run.observe_every=5");
+    whole_run w;
+    double exact, sampled, again;
+    bool alive = true;
+    open_run(&w, &config);
+    sg_run_expected_reward(&w.run, &exact, NULL);
+    double each[3] = {w.run.expected[0], w.run.expected[1], w.run.expected[2]};
+    w.run.policy->exact_reward = false;
+    sg_evaluation_clear(&w.run.evaluation);
+    ck_assert_int_eq(sg_evaluation_init(&w.run, NULL), SG_OK);
+    ck_assert_int_eq(sg_run_expected_reward(&w.run, &sampled, NULL), SG_OK);
+    ck_assert_int_eq(sg_run_expected_reward(&w.run, &again, NULL), SG_OK);
+    ck_assert_double_eq(sampled, again);
+    ck_assert_double_ne(sampled, exact);
+    ck_assert_double_eq_tol(sampled, exact, 5 * sqrt(exact / 4095));
+    for (int p = 0; p < 3; p++)
+        ck_assert_double_eq_tol(w.run.expected[p], each[p], 5 * sqrt(each[p] / 1365));
+    ck_assert_int_eq(sg_run_rollout(&w.run, 0, NULL), SG_OK);
+    sg_run_shuffle(&w.run, 0, 0);
+    for (size_t k = 0; k < 4; k++)
+        ck_assert_int_eq(sg_run_step(&w.run, 0, k + 1, k, &alive, NULL), SG_OK);
+    ck_assert(alive);
+    ck_assert_uint_eq(w.run.record_count, 1);
+    ck_assert_double_eq(w.run.records[0].value.J, sampled);
+    double nowhere[300];
+    for (int v = 0; v < 300; v++)
+        nowhere[v] = v == 299 ? 0 : -INFINITY;
+    sg_rows *rows = sg_tabular_rows(w.run.policy);
+    for (size_t state = 0; state < 6; state++)
+        ck_assert_int_eq(sg_rows_set_logits(rows, state, nowhere, NULL), SG_OK);
+    ck_assert_int_eq(sg_run_expected_reward(&w.run, &sampled, NULL), SG_OK);
+    ck_assert_double_eq(sampled, 0);
+    close_run(&w);
+}
+END_TEST
+
 /* Nothing of this depends on threads. */
 START_TEST(threads_do_not_change_a_tree)
 {
@@ -430,6 +473,7 @@ Suite *loop_suite(void)
     tcase_add_test(tests, learning_rates_by_hand);
     tcase_add_loop_test(tests, a_warm_start_reaches_its_success_rate, 0, 2);
     tcase_add_test(tests, scores_agree_with_the_exact_reward);
+    tcase_add_test(tests, where_sums_are_impossible_samples_take_their_place);
     tcase_add_test(tests, threads_do_not_change_a_tree);
     tcase_add_test(tests, a_tree_that_stops_being_finite_ends_its_run);
     suite_add_tcase(suite, tests);

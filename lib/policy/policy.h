@@ -90,7 +90,8 @@ typedef struct sg_policy_methods {
                         sg_policy_change *change, sg_error *error);
     sg_status (*observe)(sg_policy *policy, const sg_reward *reward,
                          sg_policy_observation *observation, sg_error *error);
-    /* The exact expected reward of each prompt, [prompts]; NaN where only sampling can tell. */
+    /* The exact expected reward of each prompt, [prompts]; NaN when parameters are not finite any
+     * more. Not called when exact_reward is false. */
     sg_status (*expected_reward)(sg_policy *policy, const sg_reward *reward, double *expected,
                                  sg_error *error);
     /* All of its parameters and optimiser state, bit by bit, for a policy of the same shape. `to`
@@ -106,6 +107,7 @@ struct sg_policy {
     size_t length;     /* most tokens of a response */
     size_t vocabulary; /* V */
     double bytes;      /* memory that it holds */
+    bool exact_reward; /* expected_reward knows; otherwise only sampling can tell */
 };
 
 /* What load says about `size` bytes for a policy that has `wanted`. */

@@ -451,6 +451,7 @@ static sg_status make(sg_policy **made, const sg_rows_config *shape, size_t prom
     if (self == NULL)
         return sg_fail(error, SG_ENOMEM, "not enough memory for a policy");
     self->base = (sg_policy){.methods = &methods,
+                             .exact_reward = true,
                              .prompts = prompts,
                              .length = length,
                              .vocabulary = shape->vocabulary,

@@ -410,6 +410,7 @@ static sg_status make(sg_policy **made, const sg_tree_shape *shape, sg_error *er
     tree->per_prompt = first[shape->length] + shape->length - 1;
     tree->states = shape->prompts * tree->per_prompt;
     tree->base = (sg_policy){.methods = &methods,
+                             .exact_reward = true,
                              .prompts = shape->prompts,
                              .length = shape->length,
                              .vocabulary = shape->vocabulary,

@@ -6,47 +6,105 @@
 
 #include "sim/run.h"
 
-enum { SAMPLES = 16 };
+enum { SAMPLES = 16, MONTE_CARLO = 4096 };
+
+static size_t at_least(size_t x, size_t least)
+{
+    return x > least ? x : least;
+}
 
 static size_t prompts_of(const sg_run *run)
 {
     return run->task->heldout > 0 ? run->task->heldout : run->prompts;
 }
 
-size_t sg_evaluation_responses(const sg_config *config)
+/* Samples of each training prompt that stand for an exact expected reward. */
+static size_t monte_carlo(const sg_run *run)
 {
-    int64_t prompts = config->task.heldout > 0 ? config->task.heldout : config->task.prompts;
-    bool needed = config->run.evaluate_every > 0 || config->start.success > 0;
-    return needed ? (size_t)prompts * SAMPLES : 0;
+    return at_least(MONTE_CARLO / run->prompts, 1);
 }
 
-/* Mean clean score of each prompt's `samples` answers into score[prompts]; returns their mean. */
-static sg_status score_all(sg_run *run, sg_sampler sampler, size_t samples, size_t step,
-                           double *mean, sg_error *error)
+/* Answers for which there is room. */
+static size_t capacity_of(const sg_run *run)
+{
+    bool scored = run->config->run.evaluate_every > 0;
+    size_t answers = scored ? prompts_of(run) * SAMPLES : 0;
+    return run->policy->exact_reward ? answers : at_least(answers, run->prompts * monte_carlo(run));
+}
+
+double sg_evaluation_bytes(const sg_config *config)
+{
+    int64_t prompts = config->task.heldout > 0 ? config->task.heldout : config->task.prompts;
+    double answers = config->run.evaluate_every > 0 ? (double)prompts * SAMPLES : 0;
+    return answers * (12 + 12 * (double)config->task.length) + (double)prompts * 16;
+}
+
+typedef struct question {
+    size_t first, prompts, samples; /* which prompts, answers to each */
+    uint64_t seed;
+    size_t step;
+    sg_sampler sampler;
+} question;
+
+/* Mean clean score of each prompt's answers into score[prompts]; *mean is theirs, NaN when the policy
+ * is not finite. */
+static sg_status score_all(sg_run *run, const question *q, double *score, double *mean,
+                           sg_error *error)
 {
     sg_evaluation *e = &run->evaluation;
-    size_t prompts = prompts_of(run), first = run->task->heldout > 0 ? run->prompts : 0;
-    sg_policy_draw how = {.seed = run->seed,
+    sg_policy_draw how = {.seed = q->seed,
                           .stream = SG_STREAM_EVALUATE,
-                          .step = (uint32_t)step,
-                          .sampler = sampler};
-    for (size_t i = 0; i < prompts * samples; i++) {
-        e->prompt[i] = (uint32_t)(first + i / samples);
-        e->sample[i] = (uint32_t)(i % samples);
+                          .step = (uint32_t)q->step,
+                          .sampler = q->sampler};
+    for (size_t i = 0; i < q->prompts * q->samples; i++) {
+        e->prompt[i] = (uint32_t)(q->first + i / q->samples);
+        e->sample[i] = (uint32_t)(i % q->samples);
     }
-    e->responses =
-        (sg_responses){prompts * samples, run->length, e->prompt, e->sample, e->lengths, e->tokens};
+    e->responses = (sg_responses){
+        q->prompts * q->samples, run->length, e->prompt, e->sample, e->lengths, e->tokens};
     sg_status status =
         run->policy->methods->draw(run->policy, &how, &e->responses, e->log_prob, error);
     *mean = 0;
-    for (size_t p = 0; p < prompts && status == SG_OK; p++) {
+    for (size_t p = 0; p < q->prompts && status == SG_OK; p++) {
         double sum = 0;
-        for (size_t i = p * samples; i < (p + 1) * samples; i++)
+        for (size_t i = p * q->samples; i < (p + 1) * q->samples; i++) {
             sum += sg_task_clean_score(run->task, e->prompt[i], e->tokens + i * run->length);
-        e->score[p] = sum / (double)samples;
-        *mean += e->score[p];
+            if (isnan(e->log_prob[i * run->length]))
+                sum = NAN;
+        }
+        score[p] = sum / (double)q->samples;
+        *mean += score[p];
     }
-    *mean /= (double)prompts;
+    *mean /= (double)q->prompts;
+    return status;
+}
+
+/* The prompts that are evaluated, with the random numbers of a step. */
+static question evaluated(const sg_run *run, size_t step, size_t samples, sg_sampler sampler)
+{
+    return (question){.first = run->task->heldout > 0 ? run->prompts : 0,
+                      .prompts = prompts_of(run),
+                      .samples = samples,
+                      .seed = run->seed,
+                      .step = step,
+                      .sampler = sampler};
+}
+
+/* The estimate has the same random numbers at every step and in every run: its error is the same,
+ * and a curve shows the policy and not the draws. */
+sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error)
+{
+    if (!run->policy->exact_reward) {
+        question q = {
+            .prompts = run->prompts, .samples = monte_carlo(run), .sampler = SG_SAMPLER_PLAIN};
+        return score_all(run, &q, run->expected, expected, error);
+    }
+    sg_status status =
+        run->policy->methods->expected_reward(run->policy, &run->reward, run->expected, error);
+    double total = 0;
+    for (size_t p = 0; p < run->prompts; p++)
+        total += run->expected[p];
+    *expected = total / (double)run->prompts;
     return status;
 }
 
@@ -63,22 +121,22 @@ static int hardest_first(const void *a, const void *b)
     return x->prompt < y->prompt ? -1 : x->prompt > y->prompt;
 }
 
-/* The quarter of the prompts (rounded up) with the lowest success rate at the start; exact where
- * the policy knows it, else of 16 samples. */
+/* The quarter of the prompts (rounded up) with the lowest success rate at the start; held-out ones by
+ * 16 samples. */
 static sg_status choose_hard(sg_run *run, sg_error *error)
 {
     sg_evaluation *e = &run->evaluation;
     size_t prompts = prompts_of(run);
+    bool heldout = run->task->heldout > 0;
     double mean;
     difficulty *order = malloc(prompts * sizeof *order);
     if (order == NULL)
         return sg_fail(error, SG_ENOMEM, "not enough memory to evaluate %zu prompts", prompts);
-    sg_status status = sg_run_expected_reward(run, &mean, error);
-    bool exact = run->task->heldout == 0 && !isnan(mean);
-    if (status == SG_OK && !exact)
-        status = score_all(run, SG_SAMPLER_PLAIN, SAMPLES, 0, &mean, error);
+    question q = evaluated(run, 0, SAMPLES, SG_SAMPLER_PLAIN);
+    sg_status status = heldout ? score_all(run, &q, e->score, &mean, error)
+                               : sg_run_expected_reward(run, &mean, error);
     for (size_t p = 0; p < prompts; p++)
-        order[p] = (difficulty){exact ? run->expected[p] : e->score[p], p};
+        order[p] = (difficulty){heldout ? e->score[p] : run->expected[p], p};
     qsort(order, prompts, sizeof *order, hardest_first);
     e->hard_count = (prompts + 3) / 4;
     for (size_t k = 0; k < e->hard_count; k++)
@@ -90,10 +148,11 @@ static sg_status choose_hard(sg_run *run, sg_error *error)
 sg_status sg_run_evaluate(sg_run *run, size_t step, sg_observables *o, sg_error *error)
 {
     sg_evaluation *e = &run->evaluation;
-    sg_sampler greedy = {.temperature = 0, .top_p = 1};
-    sg_status status = score_all(run, greedy, 1, step, &o->greedy, error);
+    question greedy = evaluated(run, step, 1, (sg_sampler){.temperature = 0, .top_p = 1});
+    question samples = evaluated(run, step, SAMPLES, SG_SAMPLER_PLAIN);
+    sg_status status = score_all(run, &greedy, e->score, &o->greedy, error);
     if (status == SG_OK)
-        status = score_all(run, SG_SAMPLER_PLAIN, SAMPLES, step, &o->mean16, error);
+        status = score_all(run, &samples, e->score, &o->mean16, error);
     o->hard = 0;
     for (size_t k = 0; k < e->hard_count; k++)
         o->hard += e->score[e->hard[k]];
@@ -101,18 +160,10 @@ sg_status sg_run_evaluate(sg_run *run, size_t step, sg_observables *o, sg_error 
     return status;
 }
 
-sg_status sg_run_success(sg_run *run, size_t step, double *success, sg_error *error)
-{
-    sg_status status = sg_run_expected_reward(run, success, error);
-    if (status == SG_OK && isnan(*success))
-        status = score_all(run, SG_SAMPLER_PLAIN, SAMPLES, step, success, error);
-    return status;
-}
-
 sg_status sg_evaluation_init(sg_run *run, sg_error *error)
 {
     sg_evaluation *e = &run->evaluation;
-    size_t responses = sg_evaluation_responses(run->config), prompts = prompts_of(run);
+    size_t responses = capacity_of(run), prompts = prompts_of(run);
     if (responses == 0)
         return SG_OK;
     e->prompt = calloc(responses, sizeof *e->prompt);

@@ -23,8 +23,7 @@ double sg_run_bytes(const sg_config *config)
     double rows = ((double)config->run.steps - 1) / (double)config->run.observe_every + 3;
     return policies_of(config) * sg_config_policy_bytes(config) + rows * sizeof(sg_record) +
            samples * 20 + responses * 64 + part * (28 + 81 + sizeof(sg_replay_token)) +
-           (double)config->task.prompts * 16 +
-           (double)sg_evaluation_responses(config) * (14 + 12 * (double)config->task.length);
+           (double)config->task.prompts * 16 + sg_evaluation_bytes(config);
 }
 
 static bool alloc_arrays(sg_run *run)
@@ -169,15 +168,4 @@ void sg_run_clear(sg_run *run)
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     memset(run, 0, sizeof *run);
-}
-
-sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error)
-{
-    sg_status status =
-        run->policy->methods->expected_reward(run->policy, &run->reward, run->expected, error);
-    double total = 0;
-    for (size_t p = 0; p < run->prompts; p++)
-        total += run->expected[p];
-    *expected = total / (double)run->prompts;
-    return status;
 }

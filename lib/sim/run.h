@@ -102,14 +102,13 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
 
 /* What a step shows of the minibatch: ratios, pushes, the sampler's mismatch. */
 void sg_run_observe(sg_run *run, const sg_replay_summary *summary, sg_observables *o);
-/* Mean over the prompts of the exact expected reward; each prompt's is left in run->expected. */
+/* Mean over the prompts of the expected reward; each prompt's is left in run->expected. Exact, or
+ * where only sampling can tell of 4096 samples in all (at least one a prompt). */
 sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error);
 
 /* The columns greedy, mean16 and hard. */
 sg_status sg_run_evaluate(sg_run *run, size_t step, sg_observables *o, sg_error *error);
-/* Mean success rate over the prompts, exact or of 16 samples each. */
-sg_status sg_run_success(sg_run *run, size_t step, double *success, sg_error *error);
-size_t sg_evaluation_responses(const sg_config *config);
+double sg_evaluation_bytes(const sg_config *config);
 sg_status sg_evaluation_init(sg_run *run, sg_error *error);
 /* Chooses the hard prompts from the policy as it is now. */
 sg_status sg_evaluation_start(sg_run *run, sg_error *error);

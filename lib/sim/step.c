@@ -123,6 +123,15 @@ static sg_record *new_record(sg_run *run, size_t rollout, size_t step, double ex
     return record;
 }
 
+/* An exact reward tells by itself when the policy is no policy any more. */
+static bool is_finite(const sg_run *run)
+{
+    for (size_t i = 0; i < run->batch->tokens && !run->policy->exact_reward; i++)
+        if (run->batch->mask[i] && isnan(run->batch->logp_new[i]))
+            return false;
+    return true;
+}
+
 static bool is_evaluated(const sg_config *config, size_t step)
 {
     size_t every = (size_t)config->run.evaluate_every;
@@ -154,20 +163,22 @@ static sg_status ascend(sg_run *run, size_t step, sg_policy_change *change, sg_e
 sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *alive,
                       sg_error *error)
 {
-    double expected;
+    double expected = 0;
     sg_replay_summary summary;
     sg_policy_observation look;
     sg_policy_change change;
     bool observed = step == (size_t)run->config->run.steps ||
                     (step - 1) % (size_t)run->config->run.observe_every == 0;
-    sg_status status = sg_run_expected_reward(run, &expected, error);
-    if (status == SG_OK && !isfinite(expected)) {
+    sg_status status = SG_OK;
+    if (observed || run->policy->exact_reward) /* an estimate costs more than a step */
+        status = sg_run_expected_reward(run, &expected, error);
+    if (status == SG_OK)
+        status = gather(run, k, error);
+    if (status == SG_OK && !(isfinite(expected) && is_finite(run))) {
         end_early(run, rollout, step);
         *alive = false;
         return SG_OK;
     }
-    if (status == SG_OK)
-        status = gather(run, k, error);
     if (status == SG_OK)
         status = replay(run, &summary, error);
     if (status == SG_OK && observed)

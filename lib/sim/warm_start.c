@@ -75,7 +75,7 @@ sg_status sg_run_warm_start(sg_run *run, const double *prior_logits, sg_error *e
         return SG_OK;
     sg_status status = lesson_init(&l, run, prior_logits, error);
     for (size_t step = 1; status == SG_OK; step++) {
-        status = sg_run_success(run, step, &success, error);
+        status = sg_run_expected_reward(run, &success, error);
         if (status != SG_OK || success >= wanted || step > most || isnan(success))
             break;
         status = learn(run, &l, step, error);
