@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "backend/cpu/threads.h"
 #include "core/rng.h"
 #include "policy/net_pass.h"
 
@@ -47,32 +51,45 @@ typedef struct turn {
     double *uniform, *log_prob;
 } turn;
 
-/* Rows one after the other, each with all of its logits: what distortions need. */
+/* One row with all of its logits; room for 2 V numbers. */
+static void draw_row(const turn *t, size_t row, const void *logits, double *room)
+{
+    size_t n = t->net->config.prior.vocabulary;
+    bool narrow = t->net->config.precision == SG_FP32;
+    sg_sampler_row at = {.n = n, .logits = room, .cumulated = room + n};
+    for (size_t v = 0; v < n; v++)
+        room[v] = narrow ? (double)((const float *)logits)[v] : ((const double *)logits)[v];
+    sg_sampler_prepare(&at, &t->draw->sampler, noise_address(t->pass, t->draw, row));
+    for (size_t i = 0; i < t->count; i++)
+        if (t->pass->row_of[i] == row)
+            t->tokens[i] = sg_sampler_draw(&at, &t->draw->sampler, t->uniform[i], &t->log_prob[i]);
+}
+
+/* Distortions need whole rows: a group of them at a time, one a thread. */
 static sg_status draw_rows(turn *t, sg_error *error)
 {
     sg_head head = sg_net_head(t->net, 1);
     size_t n = head.vocabulary, padded = sg_head_padded(&head), rows = t->pass->rows;
-    size_t group = ((size_t)1 << 22) / padded + 1;
-    bool narrow = head.precision == SG_FP32;
-    void *logits = sg_matrix_alloc(group * padded * sizeof(double));
-    double *room = malloc(2 * n * sizeof *room);
+    size_t group = ((size_t)1 << 22) / padded + 1, real = sg_real_size(head.precision);
+    int threads = sg_threads_free();
+    char *logits = sg_matrix_alloc(group * padded * real);
+    double *room = malloc((size_t)threads * 2 * n * sizeof *room);
     sg_status status = SG_OK;
     if (!logits || !room)
         status = sg_fail(error, SG_ENOMEM, "the sampler needs another %.3g GiB of memory",
-                         (double)(group * padded + 2 * n) * 8 * 0x1p-30);
+                         (double)(group * padded + (size_t)threads * 2 * n) * 8 * 0x1p-30);
     for (size_t start = 0; start < rows && !status; start += group) {
         size_t m = rows - start < group ? rows - start : group;
         status = sg_head_logits(t->pass->head, &head, t->pass->h, start, m, logits, error);
-        for (size_t r = 0; r < m && !status; r++) {
-            sg_sampler_row row = {.n = n, .logits = room, .cumulated = room + n};
-            for (size_t v = 0; v < n; v++)
-                room[v] = narrow ? (double)((float *)logits)[r * padded + v]
-                                 : ((double *)logits)[r * padded + v];
-            sg_sampler_prepare(&row, &t->draw->sampler, noise_address(t->pass, t->draw, start + r));
-            for (size_t i = 0; i < t->count; i++)
-                if (t->pass->row_of[i] == start + r)
-                    t->tokens[i] =
-                        sg_sampler_draw(&row, &t->draw->sampler, t->uniform[i], &t->log_prob[i]);
+        if (status)
+            break;
+#pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
+        for (size_t r = 0; r < m; r++) {
+            size_t thread = 0;
+#ifdef _OPENMP
+            thread = threads > 1 ? (size_t)omp_get_thread_num() : 0;
+#endif
+            draw_row(t, start + r, logits + r * padded * real, room + thread * 2 * n);
         }
     }
     free(logits);
