@@ -259,6 +259,9 @@ START_TEST(threads_and_instructions_do_not_matter)
         /* Random numbers belong to the replicate: runs 0 and 12 are the same, 0 and 6 are not. */
         ck_assert_mem_eq(reference, reference + 12 * 11, 11 * sizeof *reference);
         ck_assert_mem_ne(reference, reference + 6 * 11, 11 * sizeof *reference);
+        double *alone = bits(1, precision); /* nor do the runs beside it matter */
+        ck_assert_mem_eq(alone, reference, 11 * sizeof *alone);
+        free(alone);
         free(reference);
     }
 }

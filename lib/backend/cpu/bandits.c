@@ -121,11 +121,13 @@ static void run_batch(void *context, size_t batch)
     size_t runs = call->job.bandits->runs, first = batch * BATCH;
     size_t end = runs < first + BATCH ? runs : first + BATCH;
     void *scratch = NULL;
-    call->failed[batch] = posix_memalign(&scratch, 64, call->job.scratch) != 0;
+    call->failed[batch] = posix_memalign(&scratch, 64, SG_BANDIT_TOGETHER * call->job.scratch) != 0;
     if (call->failed[batch])
         return;
-    for (size_t run = first; run < end; run++)
-        call->kernel(&call->job, run, scratch);
+    /* Side by side as long as that fits into the cache. */
+    size_t together = call->job.depth <= 64 ? SG_BANDIT_TOGETHER : 1;
+    for (size_t run = first; run < end; run += together)
+        call->kernel(&call->job, run, end < run + together ? end : run + together, scratch);
     free(scratch);
 }
 
@@ -164,7 +166,7 @@ sg_status sg_bandits_run(const sg_bandits *b, double *value, double *logits, sg_
                                 .reward = tables,
                                 .start = start,
                                 .uniform = uniform,
-                                .scratch = (3 * tall * LANES + 8 * padded) * sizeof(double),
+                                .scratch = (2 * tall * LANES + 5 * padded) * sizeof(double),
                                 .value = value,
                                 .logits = logits},
                         .kernel = kernel_of(b->precision),

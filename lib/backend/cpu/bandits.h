@@ -8,7 +8,7 @@
  * (v % depth) * 16 + v / depth, so that each lane holds neighbours, running sums over the groups
  * are running sums over arms, and a draw is the choice of a lane and then of a group. */
 
-enum { SG_BANDIT_LANES = 16 };
+enum { SG_BANDIT_LANES = 16, SG_BANDIT_TOGETHER = 8 };
 
 typedef struct sg_bandit_job {
     const sg_bandits *bandits;
@@ -18,12 +18,12 @@ typedef struct sg_bandit_job {
     const void *reward;  /* in the row's order and precision, 0 where there is no arm */
     const void *start;   /* q, same */
     const void *uniform; /* [replicate][step][padded] */
-    size_t scratch;      /* bytes that a thread needs */
+    size_t scratch;      /* bytes that a run needs, a multiple of 64 */
     double *value, *logits;
 } sg_bandit_job;
 
-/* One whole run. [precision] */
-typedef void sg_bandit_kernel(const sg_bandit_job *job, size_t run, void *scratch);
+/* Runs first..end-1, at most SG_BANDIT_TOGETHER. scratch: aligned to 64 bytes, for each. [precision] */
+typedef void sg_bandit_kernel(const sg_bandit_job *job, size_t first, size_t end, void *scratch);
 extern sg_bandit_kernel *const sg_bandit_kernels_portable[2];
 #ifdef __x86_64__
 extern sg_bandit_kernel *const sg_bandit_kernels_avx2[2], *const sg_bandit_kernels_avx512[2];
