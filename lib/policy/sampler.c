@@ -2,7 +2,7 @@
 #include "policy/sampler.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "core/vec.h"
 
@@ -56,37 +56,50 @@ static double weigh(const sg_sampler_row *row, double peak, double temperature, 
     return sum;
 }
 
-static int by_falling_weight(const void *a, const void *b)
+static uint64_t bits_of(double x)
 {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x < y) - (x > y);
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
 }
 
-/* Sets the weights outside the nucleus to 0; returns the sum of the others. Tokens whose weight is
- * at most (1 - top_p) / n of the total cannot be needed: all of them together are not more than
- * what may be left out. Only the others are sorted. */
+/* The greatest w such that the weights >= w sum to at least `target`; *above is the sum of those > w.
+ * Positive doubles are ordered like their bits: a radix search, eleven bits at a time from the top. */
+static double least_kept(const double *weight, size_t n, double target, double *above)
+{
+    uint64_t prefix = 0, known = 0;
+    *above = 0;
+    for (int shift = 55; shift >= 0; shift -= 11) {
+        double sum[2048] = {0};
+        size_t lowest = 2047, bucket = 2048;
+        for (size_t i = 0; i < n; i++) {
+            uint64_t bits = bits_of(weight[i]);
+            size_t b = bits >> shift & 2047;
+            if ((bits & known) != prefix || weight[i] == 0)
+                continue;
+            sum[b] += weight[i];
+            lowest = b < lowest ? b : lowest;
+        }
+        while (bucket-- > lowest && *above + sum[bucket] < target)
+            *above += sum[bucket];
+        if (bucket < lowest || bucket == SIZE_MAX) { /* rounding: all of them do not reach it */
+            bucket = lowest;
+            *above -= sum[bucket];
+        }
+        prefix |= (uint64_t)bucket << shift;
+        known |= (uint64_t)2047 << shift;
+    }
+    double least;
+    memcpy(&least, &prefix, sizeof least);
+    return least;
+}
+
+/* Sets the weights outside the nucleus to 0; returns the sum of the others. */
 static double truncate(double *weight, size_t n, double total, double top_p)
 {
-    double bound = (1 - top_p) / (double)n * total, kept = 0;
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += weight[i] > bound;
-    double *sorted = malloc((count + 1) * sizeof *sorted);
-    if (sorted == NULL) /* then without truncation: a failed look-up must not end a run */
-        return total;
-    count = 0;
-    for (size_t i = 0; i < n; i++)
-        if (weight[i] > bound)
-            sorted[count++] = weight[i];
-    qsort(sorted, count, sizeof *sorted, by_falling_weight);
-    size_t last = 0;
-    for (double sum = sorted[0]; last + 1 < count && sum < top_p * total; sum += sorted[last])
-        last++;
-    double least = sorted[last];
-    size_t equal = 0; /* tokens of exactly the least weight that belong to the nucleus */
-    for (size_t i = 0; i <= last; i++)
-        equal += sorted[i] == least;
-    free(sorted);
+    double above, kept = 0, least = least_kept(weight, n, top_p * total, &above);
+    double wanted = ceil((top_p * total - above) / least - 1e-9);
+    double equal = fmax(1, wanted); /* tokens of exactly the least weight that belong to it */
     for (size_t i = 0; i < n; i++) {
         bool keep = weight[i] > least || (weight[i] == least && equal > 0);
         equal -= keep && weight[i] == least;

@@ -48,8 +48,7 @@ typedef struct sg_sampler_row {
     int32_t greedy;    /* the likeliest token, or -1 when tokens are drawn */
 } sg_sampler_row;
 
-/* `noise` is the address of the state's normals; its token is filled in. O(n), with top_p O(n log
- * n) at worst. */
+/* `noise` is the address of the state's normals; its token is filled in. O(n). */
 void sg_sampler_prepare(sg_sampler_row *row, const sg_sampler *sampler, sg_address noise);
 
 /* The token at uniform u in (0, 1), by inverse CDF in token order, and its log-probability. */

@@ -194,33 +194,45 @@ sg_status sg_tree_arrange(sg_tree *tree, const sg_responses *responses, sg_error
 
 /* ---- draws and log-probabilities ---- */
 
-/* Token t of all responses that are in the same state. */
+/* A response on its way and the state that it is in. */
+typedef struct traveller {
+    size_t state, response;
+} traveller;
+
+static int by_state(const void *a, const void *b)
+{
+    const traveller *x = a, *y = b;
+    if (x->state != y->state)
+        return x->state < y->state ? -1 : 1;
+    return x->response < y->response ? -1 : x->response > y->response;
+}
+
+/* Token t of all travellers that are in the same state; they move on. */
 static void draw_state(sg_tree *tree, const sg_policy_draw *draw, const sg_responses *responses,
-                       const size_t *list, size_t count, size_t t, sg_sampler_row *row,
+                       traveller *list, size_t count, size_t t, sg_sampler_row *row,
                        double *log_prob)
 {
     const sg_policy *policy = &tree->base;
-    size_t state = tree->state_of[list[0]];
+    size_t state = list[0].state, local = state % tree->per_prompt;
     sg_address at = {.seed = draw->seed,
                      .stream = SG_STREAM_NOISE,
                      .step = draw->step,
                      .prompt = (uint32_t)(state / tree->per_prompt),
-                     .sample = (uint32_t)(state % tree->per_prompt)};
+                     .sample = (uint32_t)local};
     sg_tree_logits(tree, state, 0, policy->vocabulary, row->logits);
     sg_sampler_prepare(row, &draw->sampler, at);
     bool plain = sg_sampler_is_plain(&draw->sampler);
     at.stream = draw->stream;
     at.token = (uint32_t)t;
     for (size_t k = 0; k < count; k++) {
-        size_t i = list[k], to = i * responses->room + t;
+        size_t i = list[k].response, to = i * responses->room + t;
         at.sample = responses->sample[i];
         int32_t token = sg_sampler_draw(row, &draw->sampler, sg_rng_uniform(at), &log_prob[to]);
         responses->tokens[to] = token;
         if (plain) /* the same bits as sg_policy_methods.log_prob */
             log_prob[to] = sg_tree_log_prob(tree, state, token);
         if (t + 1 < policy->length)
-            tree->state_of[i] = state - state % tree->per_prompt +
-                                sg_tree_next(tree, state % tree->per_prompt, t, token);
+            list[k].state = state - local + sg_tree_next(tree, local, t, token);
     }
 }
 
@@ -228,40 +240,30 @@ static sg_status draw_responses(sg_policy *policy, const sg_policy_draw *draw,
                                 const sg_responses *responses, double *log_prob, sg_error *error)
 {
     sg_tree *tree = sg_tree_of(policy);
-    size_t count = responses->count;
-    memset(responses->tokens, 0, count * responses->room * sizeof *responses->tokens);
-    sg_status status = sg_tree_arrange(tree, responses, error); /* for its room */
-    if (status != SG_OK)
-        return status;
-    double *logits = malloc(2 * policy->vocabulary * sizeof *logits);
-    size_t *list = malloc(count * sizeof *list), *rest = malloc(count * sizeof *rest);
-    if (logits == NULL || list == NULL || rest == NULL)
-        status = sg_fail(error, SG_ENOMEM, "not enough memory to draw %zu responses", count);
-    sg_sampler_row row = {.n = policy->vocabulary, .logits = logits};
-    row.cumulated = logits + (status == SG_OK ? policy->vocabulary : 0);
+    size_t count = responses->count, vocabulary = policy->vocabulary;
+    double *room = malloc(2 * vocabulary * sizeof *room);
+    traveller *all = malloc((count + 1) * sizeof *all);
+    if (room == NULL || all == NULL) {
+        free(room);
+        free(all);
+        return sg_fail(error, SG_ENOMEM, "not enough memory to draw %zu responses", count);
+    }
+    sg_sampler_row row = {.n = vocabulary, .logits = room, .cumulated = room + vocabulary};
     for (size_t i = 0; i < count; i++) {
-        tree->state_of[i] = responses->prompt[i] * tree->per_prompt;
+        all[i] = (traveller){responses->prompt[i] * tree->per_prompt, i};
         responses->length[i] = (uint32_t)policy->length;
     }
-    for (size_t t = 0; t < policy->length && status == SG_OK; t++) {
-        for (size_t i = 0; i < count; i++)
-            rest[i] = i;
-        for (size_t left = count; left > 0;) { /* take out all that share the first one's state */
-            size_t state = tree->state_of[rest[0]], taken = 0, kept = 0;
-            for (size_t k = 0; k < left; k++) {
-                if (tree->state_of[rest[k]] == state)
-                    list[taken++] = rest[k];
-                else
-                    rest[kept++] = rest[k];
-            }
-            draw_state(tree, draw, responses, list, taken, t, &row, log_prob);
-            left = kept;
+    for (size_t t = 0; t < policy->length; t++) {
+        qsort(all, count, sizeof *all, by_state);
+        for (size_t first = 0, end; first < count; first = end) {
+            for (end = first + 1; end < count && all[end].state == all[first].state;)
+                end++;
+            draw_state(tree, draw, responses, all + first, end - first, t, &row, log_prob);
         }
     }
-    free(logits);
-    free(list);
-    free(rest);
-    return status;
+    free(room);
+    free(all);
+    return SG_OK;
 }
 
 static sg_status log_prob_of(sg_policy *policy, const sg_responses *responses, double *log_prob,
