@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/net_policy.h"
 #include "policy/tabular.h"
 #include "sim/run.h"
 
@@ -413,6 +414,74 @@ START_TEST(where_sums_are_impossible_samples_take_their_place)
 }
 END_TEST
 
+/* A network whose responses end after token 1: shorter rows have larger token weights, and what
+ * stands behind an end counts nowhere. */
+START_TEST(responses_may_end_early)
+{
+    static sg_config config;
+    small(&config);
+    set(&config, "task.kind=%s", _i == 0 ? "modular-sum" : "copy");
+    set(&config, "task.length=3");
+    set(&config, "update.objectives=[grpo]");
+    whole_run w;
+    sg_error error = {0};
+    bool alive = true;
+    open_run(&w, &config);
+    sg_net_policy_shape shape = {
+        .net = {.prior = sg_config_prior(&config),
+                .width = 8,
+                .length = 3,
+                .prompt_length = 1,
+                .prompt_symbols = 3,
+                .window = 2,
+                .blocks = 1,
+                .hidden = 9,
+                .bias = SG_NET_BIAS_TRAINED,
+                .temperature = 1,
+                .precision = SG_FP64},
+        .rule = {.rule = SG_RULE_ADAM, .lr = 1, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8},
+        .prompts = 3,
+        .end_token = 1,
+        .observe_samples = 20,
+        .seed = 3};
+    sg_policy_free(w.run.policy);
+    ck_assert_msg(sg_net_policy_alloc(&w.run.policy, &shape, &error) == SG_OK, "%s", error.message);
+    sg_evaluation_clear(&w.run.evaluation);
+    ck_assert_int_eq(sg_evaluation_init(&w.run, NULL), SG_OK);
+    sg_run *run = &w.run;
+    size_t early = 0;
+    for (size_t step = 0; step < 8; step++) {
+        if (step % 4 == 0) {
+            ck_assert_int_eq(sg_run_rollout(run, step / 4, NULL), SG_OK);
+            sg_run_shuffle(run, step / 4, 0);
+        }
+        ck_assert_int_eq(sg_run_step(run, step / 4, step + 1, step % 4, &alive, NULL), SG_OK);
+        ck_assert(alive);
+        double live = 0, sum = 0;
+        for (size_t i = 0; i < run->minibatch.count; i++) {
+            const int32_t *tokens = run->part_tokens + 3 * i;
+            size_t length = run->part_lengths[i];
+            for (size_t t = 0; t < 3; t++) {
+                ck_assert_int_eq(run->batch->mask[3 * i + t], t < length);
+                ck_assert_int_eq(tokens[t] == -1, t >= length);
+                ck_assert(t + 1 >= length || tokens[t] != 1);
+            }
+            live += (double)length;
+            early += length < 3;
+            sum += length < 3 && sg_task_clean_score(&w.task, run->part_prompt[i], tokens) > 0;
+        }
+        ck_assert_double_eq(sum, 0);
+        const sg_observables *o = &run->records[step].value;
+        ck_assert(isfinite(o->J) && isfinite(o->ratio_mean) && isfinite(o->grad_norm));
+        ck_assert_double_eq_tol(live / (double)run->minibatch.count, o->length, 1);
+        if (step % 4 == 0)
+            ck_assert_double_eq(o->ratio_max, 1);
+    }
+    ck_assert_uint_gt(early, 5);
+    close_run(&w);
+}
+END_TEST
+
 /* Nothing of this depends on threads. */
 START_TEST(threads_do_not_change_a_tree)
 {
@@ -474,6 +543,7 @@ Suite *loop_suite(void)
     tcase_add_loop_test(tests, a_warm_start_reaches_its_success_rate, 0, 2);
     tcase_add_test(tests, scores_agree_with_the_exact_reward);
     tcase_add_test(tests, where_sums_are_impossible_samples_take_their_place);
+    tcase_add_loop_test(tests, responses_may_end_early, 0, 2);
     tcase_add_test(tests, threads_do_not_change_a_tree);
     tcase_add_test(tests, a_tree_that_stops_being_finite_ends_its_run);
     suite_add_tcase(suite, tests);

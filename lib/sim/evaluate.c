@@ -64,6 +64,8 @@ static sg_status score_all(sg_run *run, const question *q, double *score, double
         q->prompts * q->samples, run->length, e->prompt, e->sample, e->lengths, e->tokens};
     sg_status status =
         run->policy->methods->draw(run->policy, &how, &e->responses, e->log_prob, error);
+    if (status == SG_OK)
+        sg_run_blank(&e->responses);
     *mean = 0;
     for (size_t p = 0; p < q->prompts && status == SG_OK; p++) {
         double sum = 0;

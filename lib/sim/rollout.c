@@ -15,6 +15,13 @@ static sg_policy *sampler_of(const sg_run *run, size_t rollout)
     return run->past[rollout < lag ? 0 : rollout % lag];
 }
 
+void sg_run_blank(const sg_responses *responses)
+{
+    for (size_t i = 0; i < responses->count; i++)
+        for (size_t t = responses->length[i]; t < responses->room; t++)
+            responses->tokens[i * responses->room + t] = -1;
+}
+
 static sg_status draw(sg_run *run, size_t rollout, sg_error *error)
 {
     const sg_config *config = run->config;
@@ -32,6 +39,7 @@ static sg_status draw(sg_run *run, size_t rollout, sg_error *error)
         methods->draw(sampler_of(run, rollout), &how, &run->rollout, run->logp_rollout, error);
     if (status != SG_OK)
         return status;
+    sg_run_blank(&run->rollout);
     if (lag > 0)
         methods->copy(run->past[rollout % lag], run->policy);
     if (lag == 0 && sg_sampler_is_plain(&how.sampler))

@@ -93,6 +93,8 @@ void sg_run_clear(sg_run *run);
 
 /* Rollout number `rollout` (from 0): draw, score, turn rewards into advantages. */
 sg_status sg_run_rollout(sg_run *run, size_t rollout, sg_error *error);
+/* Puts -1, which is no right token, behind the ends of responses. */
+void sg_run_blank(const sg_responses *responses);
 /* Put the samples of every group into the order of this epoch. */
 void sg_run_shuffle(sg_run *run, size_t rollout, size_t epoch);
 /* Gradient step number `step` (from 1) on minibatch k. *alive turns false when the policy is not

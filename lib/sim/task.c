@@ -183,7 +183,7 @@ static int32_t next_sum(const void *context, size_t prompt, size_t position, int
                         int32_t token)
 {
     const sg_task *task = context;
-    if (token >= task->head)
+    if (token < 0 || token >= task->head)
         return SG_REWARD_LOST;
     int32_t sum = (state + token % task->classes) % task->classes;
     bool last = position + 1 == task->length;

@@ -24,6 +24,7 @@
  * the same from its end
  *
  * A tail token fails a response, except under correct-set in a table, where it is just not right.
+ * A response that ends too early goes on with -1, which is never right.
  *
  * By hand: head 0.396, 0.238, 0.143, 0.0855, 0.0513, ... and target 0.1 with one right token:
  * token 3. */
