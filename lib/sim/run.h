@@ -81,6 +81,7 @@ typedef struct sg_run {
     sg_evaluation evaluation;
     size_t start_steps; /* that the warm start took */
 
+    size_t step; /* gradient steps taken */
     sg_record *records;
     size_t record_count, record_capacity;
     bool ended_early; /* its numbers stopped being finite */
@@ -101,6 +102,12 @@ void sg_run_shuffle(sg_run *run, size_t rollout, size_t epoch);
  * finite any more; the step is then recorded but not taken. */
 sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *alive,
                       sg_error *error);
+
+/* Everything that a run between two steps needs to go on, bit by bit, for a run of the same
+ * configuration, arm and seed. `to` NULL: only the number of bytes. */
+size_t sg_run_save(const sg_run *run, void *to);
+/* SG_EDATA when these are not the bytes of such a run. */
+sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *error);
 
 /* What a step shows of the minibatch: ratios, pushes, the sampler's mismatch. */
 void sg_run_observe(sg_run *run, const sg_replay_summary *summary, sg_observables *o);

@@ -8,6 +8,7 @@
 #include <omp.h>
 #endif
 
+#include "sim/checkpoint.h"
 #include "sim/run.h"
 
 static const sg_column_info columns[] = {
@@ -39,13 +40,10 @@ struct work {
     const double *prior_logits;
     sg_task task;
     size_t arms, seeds;
-    struct finished {
-        sg_record *records; /* NULL: not finished */
-        size_t count;
-        bool ended_early;
-        size_t start_steps;
-    } * finished; /* [seeds][arms] */
-    char backend[64];
+    sg_finished *finished; /* [seeds][arms] */
+    const sg_checkpoint_options *options;
+    sg_checkpoint *checkpoint; /* NULL: none */
+    char backend[SG_BACKEND_NAME];
     double steps_done, steps_total; /* inside critical(sg_simulate) */
     sg_status status;               /* the first failure, likewise */
     sg_error error;
@@ -84,34 +82,58 @@ static bool has_failed(struct work *work)
     return status != SG_OK;
 }
 
-/* All gradient steps of a run. SG_EINTERRUPTED when it was cancelled on the way. */
-static sg_status train(struct work *work, sg_run *run, sg_error *error)
+static sg_status take_step(sg_run *run, bool *alive, sg_error *error)
 {
-    const sg_config *config = work->config;
-    size_t steps = (size_t)config->run.steps, step = 0, reported = 0;
+    size_t parts = (size_t)run->config->update.minibatches;
+    size_t steps = parts * (size_t)run->config->update.epochs; /* of a rollout */
+    size_t rollout = run->step / steps, at = run->step % steps;
+    sg_status status = at == 0 ? sg_run_rollout(run, rollout, error) : SG_OK;
+    if (status != SG_OK)
+        return status;
+    if (at % parts == 0)
+        sg_run_shuffle(run, rollout, at / parts);
+    return sg_run_step(run, rollout, ++run->step, at % parts, alive, error);
+}
+
+/* The gradient steps that a run still has before it. SG_EINTERRUPTED when it was cancelled on the
+ * way. */
+static sg_status train(struct work *work, size_t index, sg_run *run, sg_error *error)
+{
+    size_t steps = (size_t)work->config->run.steps, reported = run->step;
     size_t stride = steps / 200 + 1; /* steps between two reports of progress */
     bool alive = true;
     sg_status status = SG_OK;
-    for (size_t rollout = 0; step < steps && alive && status == SG_OK; rollout++) {
-        status = sg_run_rollout(run, rollout, error);
-        for (size_t epoch = 0; epoch < (size_t)config->update.epochs; epoch++) {
-            sg_run_shuffle(run, rollout, epoch);
-            for (size_t k = 0; k < (size_t)config->update.minibatches; k++) {
-                if (step == steps || !alive || status != SG_OK)
-                    break;
-                if (is_cancelled(work))
-                    return sg_fail(error, SG_EINTERRUPTED, "the simulation was interrupted");
-                status = sg_run_step(run, rollout, ++step, k, &alive, error);
-                if (step - reported >= stride) {
-                    advance(work, (double)(step - reported));
-                    reported = step;
-                }
-            }
+    while (run->step < steps && alive && status == SG_OK) {
+        bool stop = is_cancelled(work);
+        if (work->checkpoint != NULL && run->step > 0)
+            status = sg_checkpoint_keep(work->checkpoint, index, run, stop, error);
+        if (stop && status == SG_OK)
+            return sg_fail(error, SG_EINTERRUPTED, "the simulation was interrupted");
+        if (status == SG_OK)
+            status = take_step(run, &alive, error);
+        if (run->step - reported >= stride) {
+            advance(work, (double)(run->step - reported));
+            reported = run->step;
         }
     }
     if (status == SG_OK)
         advance(work, (double)(steps - reported)); /* a run that ended early counts as done */
     return status;
+}
+
+static sg_status keep_finished(struct work *work, size_t index, sg_run *run, sg_error *error)
+{
+    sg_finished over = {run->records, run->record_count, run->ended_early, run->start_steps};
+    run->records = NULL;
+    if (index == 0) {
+#pragma omp critical(sg_checkpoint)
+        snprintf(work->backend, sizeof work->backend, "%s",
+                 run->policy->methods->backend(run->policy));
+    }
+    if (work->checkpoint != NULL)
+        return sg_checkpoint_finish_run(work->checkpoint, index, over, error);
+    work->finished[index] = over;
+    return SG_OK;
 }
 
 /* Run number `index`, seed by seed, so that an interruption leaves whole seeds. */
@@ -121,19 +143,21 @@ static void do_run(struct work *work, size_t index)
     sg_error error;
     size_t arm = index % work->arms;
     uint64_t seed = (uint64_t)work->config->run.seed + index / work->arms;
+    if (work->finished[index].records != NULL) { /* by an earlier process */
+        advance(work, (double)work->config->run.steps);
+        return;
+    }
     sg_status status =
         sg_run_init(&run, work->config, &work->task, work->prior_logits, arm, seed, &error);
     if (status == SG_OK) {
-        status = train(work, &run, &error);
-        if (status == SG_OK) {
-            struct finished *finished = &work->finished[index];
-            *finished =
-                (struct finished){run.records, run.record_count, run.ended_early, run.start_steps};
-            run.records = NULL;
-            if (index == 0)
-                snprintf(work->backend, sizeof work->backend, "%s",
-                         run.policy->methods->backend(run.policy));
-        }
+        if (work->checkpoint != NULL)
+            status = sg_checkpoint_continue(work->checkpoint, index, &run, &error);
+        if (status == SG_OK && run.step > 0)
+            advance(work, (double)run.step);
+        if (status == SG_OK)
+            status = train(work, index, &run, &error);
+        if (status == SG_OK)
+            status = keep_finished(work, index, &run, &error);
         sg_run_clear(&run);
     }
     if (status != SG_OK)
@@ -162,7 +186,7 @@ static void do_all_runs(struct work *work)
 static sg_status add_run(sg_table *table, const struct work *work, size_t arm, size_t seed,
                          sg_error *error)
 {
-    const struct finished *finished = &work->finished[seed * work->arms + arm];
+    const sg_finished *finished = &work->finished[seed * work->arms + arm];
     const sg_objective *objective = &work->config->update.objectives[arm];
     char parameters[512];
     sg_objective_parameters(objective, parameters, sizeof parameters);
@@ -251,25 +275,40 @@ static sg_status make_table(sg_table **result, const struct work *work,
     return status;
 }
 
+/* All runs and their table. */
 static sg_status simulate(struct work *work, const sg_prior_summary *prior, sg_table **table,
                           sg_error *error)
 {
+    do_all_runs(work);
+    sg_status status = work->status;
+    if (status != SG_OK)
+        sg_fail(error, status, "%s", work->error.message);
+    if (status != SG_OK && status != SG_EINTERRUPTED)
+        return status;
+    sg_error why;
+    sg_status later = SG_OK;
+    if (work->checkpoint != NULL)
+        later = sg_checkpoint_write(work->checkpoint, &why);
+    if (later == SG_OK)
+        later = make_table(table, work, prior, &why);
+    return later != SG_OK ? sg_fail(error, later, "%s", why.message) : status;
+}
+
+static sg_status prepare(struct work *work, const sg_prior_summary *prior, sg_table **table,
+                         sg_error *error)
+{
     size_t runs = work->arms * work->seeds;
+    sg_status status = SG_OK;
     work->finished = calloc(runs, sizeof *work->finished);
     if (work->finished == NULL)
         return sg_fail(error, SG_ENOMEM, "not enough memory for %zu runs", runs);
     work->steps_total = (double)runs * (double)work->config->run.steps;
-    do_all_runs(work);
-    sg_status status = work->status;
-    if (status == SG_OK || status == SG_EINTERRUPTED) {
-        sg_status made = make_table(table, work, prior, error);
-        if (made != SG_OK)
-            status = made;
-        else if (status != SG_OK)
-            sg_fail(error, status, "%s", work->error.message);
-    } else {
-        sg_fail(error, status, "%s", work->error.message);
-    }
+    if (work->options != NULL)
+        status = sg_checkpoint_start(&work->checkpoint, work->options, work->config, runs,
+                                     work->finished, work->backend, error);
+    if (status == SG_OK)
+        status = simulate(work, prior, table, error);
+    sg_checkpoint_free(work->checkpoint);
     for (size_t i = 0; i < runs; i++)
         free(work->finished[i].records);
     free(work->finished);
@@ -278,6 +317,13 @@ static sg_status simulate(struct work *work, const sg_prior_summary *prior, sg_t
 
 sg_status sg_simulate(const sg_config *config, const sg_simulate_callbacks *callbacks,
                       sg_table **table, sg_error *error)
+{
+    return sg_simulate_checkpointed(config, callbacks, NULL, table, error);
+}
+
+sg_status sg_simulate_checkpointed(const sg_config *config, const sg_simulate_callbacks *callbacks,
+                                   const sg_checkpoint_options *checkpoint, sg_table **table,
+                                   sg_error *error)
 {
     *table = NULL;
     sg_status status = sg_config_check(config, error);
@@ -291,12 +337,13 @@ sg_status sg_simulate(const sg_config *config, const sg_simulate_callbacks *call
     sg_prior_summary summary = sg_prior_summarize(&prior, logits);
     struct work work = {.config = config,
                         .callbacks = callbacks,
+                        .options = checkpoint,
                         .prior_logits = logits,
                         .arms = config->update.objective_count,
                         .seeds = (size_t)config->run.seeds};
     status = sg_task_init(&work.task, config, logits, error);
     if (status == SG_OK)
-        status = simulate(&work, &summary, table, error);
+        status = prepare(&work, &summary, table, error);
     sg_task_clear(&work.task);
     free(logits);
     return status;

@@ -3,6 +3,7 @@
 #define SG_SIMULATE_H
 
 #include <signal.h>
+#include <stdbool.h>
 
 #include "core/status.h"
 #include "core/table.h"
@@ -102,11 +103,30 @@ typedef struct sg_simulate_callbacks {
     const volatile sig_atomic_t *cancel;
 } sg_simulate_callbacks;
 
+/* So that a killed simulation need not begin again: now and then everything that is needed to go on
+ * is written to a file, which is replaced only by a complete one. The finished table is the same,
+ * byte for byte, as without an interruption, whatever the number of threads was or is. */
+typedef struct sg_checkpoint_options {
+    const char *path;
+    double every;        /* seconds between two states of a run; 0: every gradient step */
+    bool resume;         /* go on from the file, which must exist; else it must not */
+    const char *version; /* of the program; another one's file is refused */
+} sg_checkpoint_options;
+
 /* callbacks may be NULL. On SG_OK and on SG_EINTERRUPTED *table is a new table (then with the
  * finished runs only); otherwise NULL. A run whose numbers stop being finite ends with the row in
  * which that is seen; the table's metadata `ended_early` counts such runs. The metadata also holds
  * every key of the configuration and the prior's summary. */
 sg_status sg_simulate(const sg_config *config, const sg_simulate_callbacks *callbacks,
                       sg_table **table, sg_error *error);
+
+/* The same with a checkpoint, which may be NULL. On success and after an interruption the file holds
+ * all that was done; removing it, once the table is safe, is up to the caller. Also: SG_EIO when it
+ * cannot be written or, to resume, read; SG_EDATA when it is damaged or of another version,
+ * SG_EARGUMENT when it is of another experiment (the sentence says which key differs) or in the
+ * way. */
+sg_status sg_simulate_checkpointed(const sg_config *config, const sg_simulate_callbacks *callbacks,
+                                   const sg_checkpoint_options *checkpoint, sg_table **table,
+                                   sg_error *error);
 
 #endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A run between two gradient steps as bytes. What follows from the configuration and the seed alone
+ * is not among them: sg_run_init makes it again. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "sim/run.h"
+
+typedef struct counters {
+    uint64_t step, records;
+    double mean_reward, zero_std_groups, mean_length;
+} counters;
+
+typedef struct part {
+    void *at;
+    size_t size;
+} part;
+
+enum { PARTS = 9 };
+
+/* The rollout, and where its minibatches are. */
+static void list_parts(const sg_run *run, part parts[PARTS])
+{
+    size_t responses = run->prompts * run->group, cells = responses * run->length;
+    const part list[PARTS] = {{run->lengths, responses * sizeof *run->lengths},
+                              {run->tokens, cells * sizeof *run->tokens},
+                              {run->logp_rollout, cells * sizeof *run->logp_rollout},
+                              {run->logp_old, cells * sizeof *run->logp_old},
+                              {run->advantage, responses * sizeof *run->advantage},
+                              {run->centred, responses * sizeof *run->centred},
+                              {run->unit, run->prompts * sizeof *run->unit},
+                              {run->order, responses * sizeof *run->order},
+                              {run->token_counts, responses * sizeof *run->token_counts}};
+    memcpy(parts, list, sizeof list);
+}
+
+/* Policy number i of the run; NULL past the last. */
+static sg_policy *policy_at(const sg_run *run, size_t i)
+{
+    size_t lag = (size_t)run->config->rollout.lag;
+    return i == 0 ? run->policy : i <= lag ? run->past[i - 1] : NULL;
+}
+
+static size_t fixed_size(const sg_run *run)
+{
+    part parts[PARTS];
+    size_t size = sizeof(counters);
+    list_parts(run, parts);
+    for (size_t i = 0; i < PARTS; i++)
+        size += parts[i].size;
+    for (size_t i = 0; policy_at(run, i) != NULL; i++)
+        size += run->policy->methods->save(policy_at(run, i), NULL);
+    return size;
+}
+
+size_t sg_run_save(const sg_run *run, void *to)
+{
+    const counters now = {run->step, run->record_count, run->mean_reward, run->zero_std_groups,
+                          run->mean_length};
+    part parts[PARTS];
+    char *at = to;
+    size_t records = run->record_count * sizeof *run->records;
+    if (to == NULL)
+        return fixed_size(run) + records;
+    memcpy(at, &now, sizeof now);
+    at += sizeof now;
+    list_parts(run, parts);
+    for (size_t i = 0; i < PARTS; at += parts[i++].size)
+        memcpy(at, parts[i].at, parts[i].size);
+    for (size_t i = 0; policy_at(run, i) != NULL; i++)
+        at += run->policy->methods->save(policy_at(run, i), at);
+    memcpy(at, run->records, records);
+    return (size_t)(at - (char *)to) + records;
+}
+
+sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *error)
+{
+    const char *at = from;
+    size_t fixed = fixed_size(run);
+    counters then = {0};
+    if (size >= fixed)
+        memcpy(&then, at, sizeof then);
+    if (size < fixed || then.records > run->record_capacity ||
+        size != fixed + (size_t)then.records * sizeof *run->records ||
+        then.step > (uint64_t)run->config->run.steps)
+        return sg_fail(error, SG_EDATA,
+                       "the state of a run in the checkpoint does not fit the experiment; start "
+                       "again without it");
+    part parts[PARTS];
+    at += sizeof then;
+    list_parts(run, parts);
+    for (size_t i = 0; i < PARTS; at += parts[i++].size)
+        memcpy(parts[i].at, at, parts[i].size);
+    sg_status status = SG_OK;
+    for (size_t i = 0; policy_at(run, i) != NULL && status == SG_OK; i++) {
+        size_t bytes = run->policy->methods->save(policy_at(run, i), NULL);
+        status = run->policy->methods->load(policy_at(run, i), at, bytes, error);
+        at += bytes;
+    }
+    memcpy(run->records, at, (size_t)then.records * sizeof *run->records);
+    run->step = (size_t)then.step;
+    run->record_count = (size_t)then.records;
+    run->mean_reward = then.mean_reward;
+    run->zero_std_groups = then.zero_std_groups;
+    run->mean_length = then.mean_length;
+    return status;
+}
