@@ -124,6 +124,11 @@ void sg_rows_update(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time,
                     size_t count, size_t n, const int32_t *tokens, const double *pushes,
                     sg_row_change *change);
 
+/* The same without the diffuse part -W pi of the gradient: only tokens with a push have any. */
+void sg_rows_update_projected(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time,
+                              size_t first, size_t count, size_t n, const int32_t *tokens,
+                              const double *pushes, sg_row_change *change);
+
 /* `updates` full-batch updates of a token-level objective on the same samples, the inner loop of a step:
  *     repeat: sg_rows_log_prob; push = factor * coefficient(log_prob - old_log_prob) * advantage; sg_rows_update
  * with the numbers time, time + 1, ... of the steps. Rows are independent, so each one makes all its updates before

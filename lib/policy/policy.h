@@ -38,11 +38,35 @@ typedef struct sg_policy_draw {
     sg_sampler sampler;
 } sg_policy_draw;
 
+/* What is done about the diffuse push B, the sum of a state's pushes, by which its unsampled logits
+ * move: g = sum_i c_i e_{y_i} - B pi. */
+typedef enum sg_projection {
+    SG_PROJECTION_NONE,
+    SG_PROJECTION_P1, /* g + B pi: sampled tokens keep their push, the others get none */
+    SG_PROJECTION_P2  /* c_i - B/n for the n samples of the state: another baseline */
+} sg_projection;
+
+/* P2 for one state, in place. What rounding leaves of equal pushes is not a push. */
+static inline void sg_policy_recentre(double *pushes, size_t n)
+{
+    double net = 0, gross = 0;
+    for (size_t i = 0; i < n; i++) {
+        net += pushes[i];
+        gross += pushes[i] < 0 ? -pushes[i] : pushes[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        double left = pushes[i] - net / (double)n;
+        double size = left < 0 ? -left : left;
+        pushes[i] = size <= 0x1p-44 * gross ? 0 : left;
+    }
+}
+
 /* One gradient step. */
 typedef struct sg_policy_step {
     sg_optimizer optimizer; /* with the learning rate of this step */
     uint64_t time;          /* number of this step, from 1 */
     double clip_norm;       /* the gradient is shortened to this 2-norm; 0: as it is */
+    sg_projection projection;
 } sg_policy_step;
 
 /* What a step did. Means are over the states that the responses visit, each as often as it is
@@ -52,7 +76,7 @@ typedef struct sg_policy_change {
     double grad_norm;              /* 2-norm of the gradient by all parameters, before the clip */
     double clip_factor;            /* what the gradient was multiplied by, in (0, 1] */
     double delta_norm;             /* 2-norm of the change of all parameters */
-    double diffuse_push;           /* B = sum of a state's pushes, before the clip: mean */
+    double diffuse_push;           /* B = sum of a state's pushes, before projection and clip: mean */
     double diffuse_share;          /* B / sum of their sizes: mean */
     double upward_push;            /* total upward gradient on a state's unsampled tokens: mean */
     double max_unsampled_push;     /* largest rise of an unsampled logit over the visited states */

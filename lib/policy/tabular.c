@@ -228,9 +228,9 @@ static int by_token(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* |sum_j g_j (e_j - pi)|^2 = sum_v c_v^2 - 2 B sum_v c_v pi_v + B^2 C, c_v the pushes on token v.
- */
-static double state_norm2(token_push *sample, size_t n, double collision)
+/* |sum_j g_j (e_j - pi)|^2 = sum_v c_v^2 - 2 B sum_v c_v pi_v + B^2 C, c_v the pushes on token v;
+ * projected: without B. */
+static double state_norm2(token_push *sample, size_t n, bool projected, double collision)
 {
     double push = 0, squares = 0, along = 0;
     qsort(sample, n, sizeof *sample, by_token);
@@ -243,11 +243,14 @@ static double state_norm2(token_push *sample, size_t n, double collision)
         squares += sum * sum;
         along += sum * p;
     }
+    if (projected)
+        push = 0;
     return fmax(0, squares - 2 * push * along + push * push * collision);
 }
 
 /* Shortens the pushes, which stand in values, and with them the gradient. */
-static sg_status clip(tabular *self, double limit, double *norm, double *factor, sg_error *error)
+static sg_status clip(tabular *self, double limit, bool projected, double *norm, double *factor,
+                      sg_error *error)
 {
     size_t most = 1;
     for (size_t p = 0; p < self->base.prompts; p++)
@@ -266,7 +269,7 @@ static sg_status clip(tabular *self, double limit, double *norm, double *factor,
             for (size_t j = 0; j < r.samples; j++)
                 sample[j] = (token_push){self->tokens[total + j], self->values[total + j],
                                          self->more[total + j]};
-            norm2 += state_norm2(sample, r.samples, self->observation[s].collision);
+            norm2 += state_norm2(sample, r.samples, projected, self->observation[s].collision);
         }
     }
     free(sample);
@@ -308,6 +311,32 @@ static void summarize(const tabular *self, size_t tokens, sg_policy_change *sum)
     sum->delta_norm = sqrt(delta);
 }
 
+/* The means of B and of its share, from the pushes, which stand in values. */
+static void measure_diffuse(const tabular *self, size_t tokens, double *mean, double *share)
+{
+    *mean = *share = 0;
+    for (run r = {0}; next_run(self, &r);) {
+        double part = (double)r.samples / (double)tokens;
+        for (size_t s = 0; s < r.states && r.samples > 0; s++) {
+            double net = 0, gross = 0;
+            for (size_t j = 0; j < r.samples; j++) {
+                double push = self->values[r.slot + s * r.samples + j];
+                net += push;
+                gross += fabs(push);
+            }
+            *mean += net * part;
+            *share += gross > 0 ? net / gross * part : 0;
+        }
+    }
+}
+
+static void recentre(tabular *self)
+{
+    for (run r = {0}; next_run(self, &r);)
+        for (size_t s = 0; s < r.states; s++)
+            sg_policy_recentre(self->values + r.slot + s * r.samples, r.samples);
+}
+
 static sg_status update(sg_policy *policy, const sg_policy_step *step,
                         const sg_responses *responses, const double *pushes,
                         sg_policy_change *change, sg_error *error)
@@ -320,13 +349,21 @@ static sg_status update(sg_policy *policy, const sg_policy_step *step,
     for (size_t i = 0; i < responses->count; i++)
         for (size_t t = 0; t < policy->length; t++)
             self->values[slot(self, responses, i, t)] = pushes[i * responses->room + t];
-    double norm = 0, factor = 1;
+    double norm = 0, factor = 1, diffuse = 0, diffuse_share = 0;
+    bool projected = step->projection != SG_PROJECTION_NONE;
+    if (projected && change != NULL)
+        measure_diffuse(self, responses->count * policy->length, &diffuse, &diffuse_share);
+    if (step->projection == SG_PROJECTION_P2)
+        recentre(self);
     if (step->clip_norm > 0)
-        status = clip(self, step->clip_norm, &norm, &factor, error);
+        status = clip(self, step->clip_norm, projected, &norm, &factor, error);
+    void (*move)(sg_rows *, const sg_optimizer *, uint64_t, size_t, size_t, size_t, const int32_t *,
+                 const double *, sg_row_change *) =
+        projected ? sg_rows_update_projected : sg_rows_update;
     for (run r = {0}; status == SG_OK && next_run(self, &r);)
-        sg_rows_update(self->rows, &step->optimizer, step->time, r.state, r.states, r.samples,
-                       self->tokens + r.slot, self->values + r.slot,
-                       change != NULL ? self->change + r.state : NULL);
+        move(self->rows, &step->optimizer, step->time, r.state, r.states, r.samples,
+             self->tokens + r.slot, self->values + r.slot,
+             change != NULL ? self->change + r.state : NULL);
     if (status != SG_OK || change == NULL)
         return status;
     *change = (sg_policy_change){.clip_factor = factor};
@@ -335,6 +372,10 @@ static sg_status update(sg_policy *policy, const sg_policy_step *step,
         change->grad_norm = norm;
         change->diffuse_push /= factor;
         change->upward_push /= factor;
+    }
+    if (projected) {
+        change->diffuse_push = diffuse;
+        change->diffuse_share = diffuse_share;
     }
     return SG_OK;
 }

@@ -21,6 +21,7 @@ typedef struct state_pushes {
     size_t count;
     token_push *list;
     double net, gross;
+    double diffuse; /* what multiplies -pi in the gradient: net, or 0 under a projection */
 } state_pushes;
 
 typedef struct state_change {
@@ -34,6 +35,7 @@ typedef struct update_job {
     double scale, rate, eps;
     state_pushes *pushes; /* [states] */
     token_push *room;     /* [tokens] */
+    double *values;       /* [tokens], the pushes of one state */
     state_change *change; /* [states], or NULL */
 } update_job;
 
@@ -53,13 +55,19 @@ static void collect(update_job *job, const sg_responses *responses, const double
         *p = (state_pushes){.list = list};
         for (size_t j = 0; j < n; j++) {
             size_t place = tree->order[tree->start[state] + j];
-            list[j] = (token_push){responses->tokens[place], pushes[place]};
+            list[j].token = responses->tokens[place];
+            job->values[j] = pushes[place];
             p->net += pushes[place];
             p->gross += fabs(pushes[place]);
         }
         /* What rounding leaves of centred pushes is not a push: Adam would blow it up. */
         if (fabs(p->net) <= 0x1p-44 * p->gross)
             p->net = 0;
+        p->diffuse = job->step->projection == SG_PROJECTION_NONE ? p->net : 0;
+        if (job->step->projection == SG_PROJECTION_P2)
+            sg_policy_recentre(job->values, n);
+        for (size_t j = 0; j < n; j++)
+            list[j].push = job->values[j];
         qsort(list, n, sizeof *list, by_token);
         for (size_t j = 0; j < n; j++) {
             if (kept > 0 && list[kept - 1].token == list[j].token)
@@ -81,7 +89,7 @@ static void gradient_chunk(const update_job *job, size_t state, size_t at, size_
         p[i] -= job->tree->log_norm[state];
     sg_vec_exp(n, p, p);
     for (size_t i = 0; i < n; i++)
-        g[i] = -pushes->net * p[i];
+        g[i] = -pushes->diffuse * p[i];
     for (; *next < pushes->count && (size_t)pushes->list[*next].token < at + n; ++*next)
         g[(size_t)pushes->list[*next].token - at] += pushes->list[*next].push;
 }
@@ -275,7 +283,7 @@ static void summarise(const update_job *job, size_t tokens, sg_policy_change *su
         sum->kl_new_old += change->kl_new_old * share;
         sum->diffuse_push += pushes->net * share;
         sum->diffuse_share += pushes->gross > 0 ? pushes->net / pushes->gross * share : 0;
-        sum->upward_push += pushes->net < 0 ? -pushes->net * change->free_mass * share : 0;
+        sum->upward_push += pushes->diffuse < 0 ? -pushes->diffuse * change->free_mass * share : 0;
         sum->max_unsampled_push = fmax(sum->max_unsampled_push, change->max_free);
     }
     sum->delta_norm = sqrt(delta2);
@@ -293,8 +301,9 @@ sg_status sg_tree_update(sg_policy *policy, const sg_policy_step *step,
     update_job job = {.tree = tree, .step = step, .factor = 1};
     job.pushes = malloc(tree->states * sizeof *job.pushes);
     job.room = malloc((tokens + 1) * sizeof *job.room);
+    job.values = malloc((tokens + 1) * sizeof *job.values);
     job.change = change != NULL ? calloc(tree->states, sizeof *job.change) : NULL;
-    if (!job.pushes || !job.room || (change != NULL && !job.change)) {
+    if (!job.pushes || !job.room || !job.values || (change != NULL && !job.change)) {
         status = sg_fail(error, SG_ENOMEM, "not enough memory for an update of %zu states",
                          tree->states);
     } else {
@@ -322,6 +331,7 @@ sg_status sg_tree_update(sg_policy *policy, const sg_policy_step *step,
     }
     free(job.pushes);
     free(job.room);
+    free(job.values);
     free(job.change);
     return status;
 }

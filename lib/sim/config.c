@@ -62,7 +62,7 @@ static void value_text(const sg_config *config, const sg_config_key *key, sg_tex
         for (size_t i = 0; i < config->update.objective_count; i++) {
             const sg_objective *objective = &config->update.objectives[i];
             char parameters[512];
-            sg_objective_parameters(objective, parameters, sizeof parameters);
+            sg_config_arm_parameters(config, i, false, parameters, sizeof parameters);
             sg_text_printf(text, "%s\"%s%s%s\"", i > 0 ? ", " : "", objective->method->name,
                            *parameters != '\0' ? ":" : "", parameters);
         }

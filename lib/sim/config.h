@@ -10,6 +10,7 @@
 #include "core/text.h"
 #include "objective/advantage.h"
 #include "objective/objective.h"
+#include "policy/policy.h"
 #include "policy/prior.h"
 
 /* One experiment: what a YAML file says, with every default filled in. Plain data, copied freely.
@@ -32,6 +33,12 @@ typedef enum sg_reward_kind {
     SG_REWARD_ALL,     /* 1 when every token is right, else 0 */
     SG_REWARD_FRACTION /* share of right tokens */
 } sg_reward_kind;
+
+/* Causal controls of an arm; choices like any other. */
+enum { SG_CONTROL_INHERITED = -1 };
+typedef struct sg_arm_controls {
+    int64_t projection; /* sg_projection */
+} sg_arm_controls;
 
 enum { SG_CONFIG_ARMS = 64, SG_CONFIG_SOURCE = 256 };
 
@@ -70,7 +77,8 @@ typedef struct sg_config {
         int64_t logp;      /* 0: of the sampler's distribution; 1: raw */
     } rollout;
     struct {
-        sg_objective objectives[SG_CONFIG_ARMS]; /* each is one arm */
+        sg_objective objectives[SG_CONFIG_ARMS];  /* each is one arm */
+        sg_arm_controls controls[SG_CONFIG_ARMS]; /* of each arm; inherited: as in `control` */
         size_t objective_count;
         int64_t advantage; /* sg_advantage_kind */
         double advantage_eps, value_shift;
@@ -80,6 +88,9 @@ typedef struct sg_config {
         double kl_beta;      /* 0: no KL term */
         int64_t kl;          /* sg_kl_kind */
     } update;
+    struct {
+        sg_arm_controls all; /* of arms that do not say */
+    } control;
     struct {
         int64_t kind; /* sg_optimizer_kind */
         double lr, beta1, beta2, eps;
@@ -132,6 +143,14 @@ void sg_config_print(const sg_config *config, sg_text *yaml);
 void sg_config_visit(const sg_config *config,
                      void (*visit)(void *context, const char *key, const char *value),
                      void *context);
+
+/* What holds for an arm, nothing inherited any more. */
+sg_arm_controls sg_config_arm_controls(const sg_config *config, size_t arm);
+
+/* Parameters of the objective, then the controls of the arm, "tau_pos=1,tau_neg=1.05,projection=p1":
+ * those that it names itself, or, `resolved`, all that are in force. */
+void sg_config_arm_parameters(const sg_config *config, size_t arm, bool resolved, char *buffer,
+                              size_t size);
 
 sg_prior sg_config_prior(const sg_config *config);
 

@@ -34,6 +34,20 @@ static sg_status check_policy(const sg_config *config, const char *place, sg_err
     return SG_OK;
 }
 
+static sg_status check_controls(const sg_config *config, const char *place, sg_error *error)
+{
+    for (size_t arm = 0; arm < config->update.objective_count; arm++) {
+        bool projected =
+            sg_config_arm_controls(config, arm).projection != (int64_t)SG_PROJECTION_NONE;
+        if (projected && config->policy.kind > SG_POLICY_TREE)
+            return sg_fail(error, SG_EARGUMENT,
+                           "%scontrol.projection knows tables and trees; set policy.kind to one of "
+                           "them or the projection to none",
+                           place);
+    }
+    return SG_OK;
+}
+
 static sg_status check_task(const sg_config *config, const char *place, sg_error *error)
 {
     sg_task_kind kind = (sg_task_kind)config->task.kind;
@@ -78,6 +92,8 @@ sg_status sg_config_check(const sg_config *config, sg_error *error)
     sg_status status = check_policy(config, place, error);
     if (status == SG_OK)
         status = check_task(config, place, error);
+    if (status == SG_OK)
+        status = check_controls(config, place, error);
     if (status != SG_OK)
         return status;
     if (config->task.correct_size > config->policy.head)

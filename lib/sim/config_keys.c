@@ -25,6 +25,7 @@ NAMES(task_kind, "correct-set", "path", "modular-sum", "copy", "reverse")
 NAMES(sampler_format, "same", "fp32", "bf16", "fp16")
 NAMES(rollout_logp, "processed", "raw")
 NAMES(schedule, "constant", "linear", "cosine")
+NAMES(projection, "none", "p1", "p2")
 NAMES(kl_kind, "k1", "abs", "k2", "k3", "k1+", "k3+")
 #define SG_NAME_OF(id, name) name,
 NAMES(aggregate, "natural", SG_AGGREGATE_LIST(SG_NAME_OF))
@@ -108,7 +109,7 @@ const sg_config_key sg_config_keys[] = {
         "the sampler's log-probabilities: of what it draws from, or before temperature and top_p"),
 
     {"update", "objectives", SG_KEY_OBJECTIVES, AT(update.objectives), "[sapo]", 0, 0, false, false,
-     NULL, 0, "the arms, each NAME or NAME:key=value,..."},
+     NULL, 0, "the arms, each NAME or NAME:key=value,... with parameters and controls"},
     CHOICE(update, advantage, "grpo", advantage, 0, "advantage estimator"),
     REAL(update, advantage_eps, "1e-6", 0, 1e300, "added to the standard deviation of rewards"),
     REAL(update, value_shift, "0", -1e6, 1e6, "asymre: added to the mean reward of the group"),
@@ -120,6 +121,11 @@ const sg_config_key sg_config_keys[] = {
          "tokens weigh min(pi_trainer / pi_sampler, this), as of the rollout; 0 turns it off"),
     REAL(update, kl_beta, "0", 0, 1e300, "weight of the KL to the policy at the start"),
     CHOICE(update, kl, "k3", kl_kind, 0, "its estimator"),
+
+    {"control", "projection", SG_KEY_CHOICE, AT(control.all.projection), "none", 0, 0, false, false,
+     projection, 0,
+     "removes the diffuse push B of a state: p1 leaves unsampled logits alone, p2 recentres the "
+     "pushes; an arm of its own: NAME:projection=p1"},
 
     CHOICE(optimizer, kind, "adam", optimizer, 0, "update rule"),
     POSITIVE(optimizer, lr, "0.01", "learning rate"),
@@ -240,8 +246,8 @@ static bool in_range(const sg_config_key *key, double x)
     return above && below; /* false for NaN */
 }
 
-static sg_status set_choice(int64_t *value, const sg_config_key *key, const char *text,
-                            const char *place, sg_error *error)
+sg_status sg_config_set_choice(int64_t *value, const sg_config_key *key, const char *text,
+                               const char *place, sg_error *error)
 {
     enum { MOST = 32 };
     const char *names[MOST + 1] = {NULL};
@@ -327,6 +333,7 @@ sg_status sg_config_set_objectives(sg_config *config, const char *const *items, 
         return sg_fail(error, SG_EARGUMENT,
                        "%supdate.objectives is empty; name at least one, such as [sapo]", place);
     sg_objective parsed[SG_CONFIG_ARMS];
+    sg_arm_controls controls[SG_CONFIG_ARMS];
     size_t arms = 0;
     for (size_t i = 0; i < count;) {
         char spec[SPEC_SIZE];
@@ -337,11 +344,13 @@ sg_status sg_config_set_objectives(sg_config *config, const char *const *items, 
         if (arms == SG_CONFIG_ARMS || length >= SPEC_SIZE)
             return sg_fail(error, SG_EARGUMENT, "%supdate.objectives is too long; at most %d arms",
                            place, SG_CONFIG_ARMS);
-        sg_error why;
-        if (sg_objective_parse(&parsed[arms++], spec, &why) != SG_OK)
-            return sg_fail(error, SG_EARGUMENT, "%supdate.objectives: %s", place, why.message);
+        sg_status status = sg_config_parse_arm(spec, &parsed[arms], &controls[arms], place, error);
+        if (status != SG_OK)
+            return status;
+        arms++;
     }
     memcpy(config->update.objectives, parsed, arms * sizeof *parsed);
+    memcpy(config->update.controls, controls, arms * sizeof *controls);
     config->update.objective_count = arms;
     return SG_OK;
 }
@@ -356,7 +365,7 @@ sg_status sg_config_set_key(sg_config *config, const sg_config_key *key, const c
     if (key->type == SG_KEY_OBJECTIVES)
         return set_objective_list(config, text, place, error);
     if (key->type == SG_KEY_CHOICE)
-        return set_choice((int64_t *)(void *)value, key, text, place, error);
+        return sg_config_set_choice((int64_t *)(void *)value, key, text, place, error);
     if (key->type == SG_KEY_INTEGER) {
         int64_t number;
         if (!sg_parse_integer(text, &number) || !in_range(key, (double)number))

@@ -7,7 +7,7 @@
 #include "sim/config.h"
 
 /* Inside lib/sim only: the schema as data. Every key once, in the order of the file. */
-enum { SG_CONFIG_KEYS_MAX = 64 };
+enum { SG_CONFIG_KEYS_MAX = 96 };
 
 typedef enum sg_key_type {
     SG_KEY_INTEGER,
@@ -42,6 +42,13 @@ sg_status sg_config_set_key(sg_config *config, const sg_config_key *key, const c
  * by a comma, is joined to it again. */
 sg_status sg_config_set_objectives(sg_config *config, const char *const *items, size_t count,
                                    const char *place, sg_error *error);
+
+/* One item of that list. */
+sg_status sg_config_parse_arm(const char *spec, sg_objective *objective, sg_arm_controls *controls,
+                              const char *place, sg_error *error);
+/* The value that a key of type CHOICE has under this name. */
+sg_status sg_config_set_choice(int64_t *value, const sg_config_key *key, const char *text,
+                               const char *place, sg_error *error);
 
 /* A sentence about a key that does not exist, with the nearest that does. section NULL: unknown
  * section `name`. */

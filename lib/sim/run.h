@@ -44,6 +44,7 @@ typedef struct sg_run {
     const sg_config *config;
     const sg_task *task;
     sg_objective objective;
+    sg_arm_controls controls;
     uint64_t seed;
     sg_reward reward;
     sg_policy *policy;

@@ -95,6 +95,15 @@ static sg_status take_step(sg_run *run, bool *alive, sg_error *error)
     return sg_run_step(run, rollout, ++run->step, at % parts, alive, error);
 }
 
+/* Is everything among what sg_run_save keeps? Tables and trees have nothing else; what a policy
+ * that routes remembers of a rollout is not. */
+static bool is_whole(const sg_run *run)
+{
+    const sg_config *config = run->config;
+    size_t steps = (size_t)(config->update.minibatches * config->update.epochs);
+    return config->policy.kind <= SG_POLICY_TREE || run->step % steps == 0;
+}
+
 /* The gradient steps that a run still has before it. SG_EINTERRUPTED when it was cancelled on the
  * way. */
 static sg_status train(struct work *work, size_t index, sg_run *run, sg_error *error)
@@ -105,7 +114,7 @@ static sg_status train(struct work *work, size_t index, sg_run *run, sg_error *e
     sg_status status = SG_OK;
     while (run->step < steps && alive && status == SG_OK) {
         bool stop = is_cancelled(work);
-        if (work->checkpoint != NULL && run->step > 0)
+        if (work->checkpoint != NULL && run->step > 0 && is_whole(run))
             status = sg_checkpoint_keep(work->checkpoint, index, run, stop, error);
         if (stop && status == SG_OK)
             return sg_fail(error, SG_EINTERRUPTED, "the simulation was interrupted");
@@ -189,7 +198,7 @@ static sg_status add_run(sg_table *table, const struct work *work, size_t arm, s
     const sg_finished *finished = &work->finished[seed * work->arms + arm];
     const sg_objective *objective = &work->config->update.objectives[arm];
     char parameters[512];
-    sg_objective_parameters(objective, parameters, sizeof parameters);
+    sg_config_arm_parameters(work->config, arm, true, parameters, sizeof parameters);
     size_t first = sg_table_rows(table);
     sg_status status = sg_table_add_rows(table, finished->count, error);
     for (size_t i = 0; i < finished->count && status == SG_OK; i++) {

@@ -59,7 +59,7 @@
     REAL(gate_mass_pos, "", "sum of a c |A| over tokens with a positive advantage")                \
     REAL(gate_mass_neg, "", "sum of a c |A| over tokens with a negative advantage")                \
     REAL(diffuse_push, "",                                                                         \
-         "B = sum of a c A at a state, mean over states; unsampled logits feel -B pi")             \
+         "B = sum of a c A at a state before projection, mean; unsampled logits feel -B pi")       \
     REAL(diffuse_share, "", "B / sum of |a c A| at a state, mean over states")                     \
     REAL(upward_push, "", "total upward gradient on unsampled tokens, mean over states")           \
     REAL(max_unsampled_push, "nat", "largest rise of an unsampled logit, largest over states")     \

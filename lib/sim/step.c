@@ -155,7 +155,8 @@ static sg_status ascend(sg_run *run, size_t step, sg_policy_change *change, sg_e
                                         .beta2 = config->optimizer.beta2,
                                         .eps = config->optimizer.eps},
                           .time = step,
-                          .clip_norm = config->optimizer.clip_norm};
+                          .clip_norm = config->optimizer.clip_norm,
+                          .projection = (sg_projection)run->controls.projection};
     return run->policy->methods->update(run->policy, &how, &run->minibatch, run->pushes, change,
                                         error);
 }

@@ -121,7 +121,8 @@ static double adam_bound(const sg_optimizer *o, uint64_t time)
 /* What a pass needs to know, from the samples and the normaliser. Updates the bound of the
  * momentum. */
 static void job_init(sg_row_job *job, const sg_rows *rows, sg_row_head *head, const sg_optimizer *o,
-                     uint64_t time, size_t n, const int32_t *tokens, const double *pushes)
+                     uint64_t time, size_t n, const int32_t *tokens, const double *pushes,
+                     bool projected)
 {
     double push = 0, size = 0;
     for (size_t j = 0; j < n; j++) {
@@ -129,7 +130,7 @@ static void job_init(sg_row_job *job, const sg_rows *rows, sg_row_head *head, co
         size += fabs(pushes[j]);
     }
     /* What rounding leaves of centred pushes is not a push: Adam would blow it up to full steps. */
-    if (fabs(push) <= 0x1p-44 * size)
+    if (projected || fabs(push) <= 0x1p-44 * size)
         push = 0;
     bool fp32 = rows->config.precision == SG_FP32;
     double bound = o->lr * size;
@@ -214,11 +215,11 @@ static sg_row_change change_of(const sg_row_job *job, const sg_row_sums *s)
 
 static void update_state(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time, size_t state,
                          size_t n, const int32_t *tokens, const double *pushes,
-                         sg_row_change *change, bool split)
+                         sg_row_change *change, bool split, bool projected)
 {
     sg_row_head *head = &rows->heads[state];
     sg_row_job job;
-    job_init(&job, rows, head, optimizer, time, n, tokens, pushes);
+    job_init(&job, rows, head, optimizer, time, n, tokens, pushes, projected);
     row_pass pass;
     pass_init(&pass, rows, state, &job);
     if (!job.near)
@@ -241,7 +242,7 @@ typedef struct update_call {
     const int32_t *tokens;
     const double *pushes;
     sg_row_change *change;
-    bool split;
+    bool split, projected;
 } update_call;
 
 static void update_task(void *context, size_t s)
@@ -249,7 +250,7 @@ static void update_task(void *context, size_t s)
     const update_call *call = context;
     update_state(call->rows, call->optimizer, call->time, call->first + s, call->n,
                  call->tokens + s * call->n, call->pushes + s * call->n,
-                 call->change ? call->change + s : NULL, call->split);
+                 call->change ? call->change + s : NULL, call->split, call->projected);
 }
 
 /* Few states on many threads: the threads share each row. Else each thread has rows of its own. */
@@ -273,8 +274,18 @@ void sg_rows_update(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time,
                     sg_row_change *change)
 {
     assert(optimizer->kind == rows->config.optimizer && time >= 1);
-    update_call call = {rows,   optimizer,         time, first, n, tokens, pushes,
-                        change, splits_rows(count)};
+    update_call call = {rows,   optimizer,          time, first, n, tokens, pushes,
+                        change, splits_rows(count), false};
+    for_states(count, rows->padded, call.split, update_task, &call);
+}
+
+void sg_rows_update_projected(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time,
+                              size_t first, size_t count, size_t n, const int32_t *tokens,
+                              const double *pushes, sg_row_change *change)
+{
+    assert(optimizer->kind == rows->config.optimizer && time >= 1);
+    update_call call = {rows,   optimizer,          time, first, n, tokens, pushes,
+                        change, splits_rows(count), true};
     for_states(count, rows->padded, call.split, update_task, &call);
 }
 
@@ -346,7 +357,7 @@ static void inner_task(void *context, size_t s)
             push[j] = call->factor * gate.coefficient * call->advantage[i];
         }
         update_state(u->rows, u->optimizer, u->time + k, state, n, u->tokens + s * n, push, NULL,
-                     u->split);
+                     u->split, false);
     }
 }
 
@@ -357,7 +368,7 @@ void sg_rows_inner_updates(sg_rows *rows, const sg_optimizer *optimizer, uint64_
 {
     assert(objective->level == SG_LEVEL_TOKEN);
     inner_call call = {
-        .update = {rows, optimizer, time, first, n, tokens, NULL, NULL, splits_rows(count)},
+        .update = {rows, optimizer, time, first, n, tokens, NULL, NULL, splits_rows(count), false},
         .updates = updates,
         .objective = objective,
         .factor = factor,
