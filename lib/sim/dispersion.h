@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_DISPERSION_H
+#define SG_DISPERSION_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/status.h"
+#include "core/table.h"
+#include "objective/sequence.h"
+#include "sim/synthetic.h"
+
+/* How far the tokens of a response are from one common ratio: the two assumptions under which SAPO
+ * is a smooth GSPO (arXiv 2511.20347, A1 and A2), checked over many responses. Statistics are
+ * streamed: a response is looked at once and forgotten, except for a bounded sample.
+ *
+ * Counts are whole numbers and the sample is chosen by the number of the response, so the result
+ * depends neither on the order of the responses nor on how they are shared among threads. */
+
+typedef struct sg_bins {
+    double low, high; /* low < high; a value x is counted in bin (x - low) / width, high outside */
+    size_t count;     /* >= 1 */
+} sg_bins;
+
+typedef struct sg_dispersion_options {
+    double tau; /* > 0 */
+    sg_bins ratio, variance;
+    /* Of responses 0 .. responses - 1, every stride-th is kept, where the stride is the smallest
+     * with which at most `sample` are. */
+    size_t responses, sample; /* sample >= 1 */
+} sg_dispersion_options;
+
+typedef struct sg_dispersion {
+    sg_dispersion_options options;
+    uint64_t responses, tokens;               /* seen */
+    uint64_t ratio_outside, variance_outside; /* of the bins */
+    uint64_t above, above_true; /* responses with D, D_true above the bound by more than rounding */
+    double largest_variance, largest_deviation, largest_deviation_true; /* 0 when none was seen */
+    uint64_t *ratio_count, *variance_count;                             /* by bin */
+    size_t stride, kept;
+    sg_sequence_gate *rows; /* `kept` responses, number k * stride at k; NaN when not seen */
+} sg_dispersion;
+
+/* SG_EARGUMENT for options out of range, SG_ENOMEM. */
+sg_status sg_dispersion_init(sg_dispersion *dispersion, const sg_dispersion_options *options,
+                             sg_error *error);
+void sg_dispersion_free(sg_dispersion *dispersion);
+
+/* Response `number` with n >= 1 finite log-ratios. By hand: ratios 1.02, 1.01, 0.99 and 2.5 at tau
+ * 1 have variance 0.155290, D 0.032391 below the bound 0.038822, and D_true 0.087326 above it, so
+ * `above` stays and `above_true` grows by one. Not thread-safe: one dispersion per thread. */
+void sg_dispersion_add(sg_dispersion *dispersion, size_t number, const double *log_ratio, size_t n);
+
+/* Adds what another dispersion of equal options has seen of other responses. */
+void sg_dispersion_merge(sg_dispersion *into, const sg_dispersion *from);
+
+/* All responses of a synthetic batch, none stored; options.responses is set from it. `threads` 0:
+ * one per core. On failure *dispersion is empty. O(tokens). */
+sg_status sg_dispersion_synthetic(sg_dispersion *dispersion, const sg_dispersion_options *options,
+                                  const sg_synthetic_config *config, int threads, sg_error *error);
+
+/* A new table: quantity (text: ratio or variance), low, high (of the bin) and count. */
+sg_status sg_dispersion_histogram(const sg_dispersion *dispersion, sg_table **table,
+                                  sg_error *error);
+
+/* Middle of the fullest bin of the variances, the first of equals. */
+double sg_dispersion_variance_mode(const sg_dispersion *dispersion);
+
+#endif
