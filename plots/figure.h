@@ -49,7 +49,8 @@ typedef enum sg_mark {
     SG_MARK_STEPS,  /* y holds until the next x */
     SG_MARK_BAND,   /* filled between `low` and `high`, pale, under the lines */
     SG_MARK_BAR,    /* horizontal bar from the axis to x at height y */
-    SG_MARK_IMAGE,  /* colour z on the grid of x and y, which must be regular */
+    SG_MARK_BLOCK, /* upright bar from the bottom of the panel to y, between `low` and `high` on x */
+    SG_MARK_IMAGE, /* colour z on the grid of x and y, which must be regular */
 } sg_mark;
 
 /* Only rows whose cell in `column` equals `value` (text, or a number written as text). */
@@ -63,11 +64,12 @@ typedef struct sg_layer {
     const sg_table *table;
     sg_where where[SG_WHERE_MAX];
     const char *x, *y;      /* columns */
-    const char *low, *high; /* columns of a band */
+    const char *low, *high; /* columns of a band or of blocks */
     const char *z;          /* column of an image */
     sg_pen pen;
     char title[SG_LABEL_SIZE]; /* in the legend, once per figure; "" = not there */
     size_t every;              /* a marker on every n-th point */
+    double opacity;            /* of points and blocks, in (0, 1]; 0 = 1 */
 } sg_layer;
 
 typedef enum sg_note_kind {

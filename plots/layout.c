@@ -46,14 +46,17 @@ double sg_layer_value(const sg_layer *layer, const char *column, size_t row)
 
 sg_status sg_layer_check(const sg_layer *layer, sg_error *error)
 {
-    const char *needed[8] = {layer->x};
-    size_t count = 1;
-    if (layer->mark == SG_MARK_BAND) {
+    bool band = layer->mark == SG_MARK_BAND, block = layer->mark == SG_MARK_BLOCK;
+    const char *needed[8];
+    size_t count = 0;
+    if (!block)
+        needed[count++] = layer->x;
+    if (band || block) {
         needed[count++] = layer->low;
         needed[count++] = layer->high;
-    } else {
-        needed[count++] = layer->y;
     }
+    if (!band)
+        needed[count++] = layer->y;
     if (layer->mark == SG_MARK_IMAGE)
         needed[count++] = layer->z;
     for (size_t i = 0; i < SG_WHERE_MAX && layer->where[i].column != NULL; i++)
@@ -90,11 +93,11 @@ static void extend(double value, bool log, double *low, double *high)
 static void extend_by_layer(const sg_layer *layer, bool vertical, bool log, double *low,
                             double *high)
 {
-    bool band = layer->mark == SG_MARK_BAND;
+    bool band = layer->mark == SG_MARK_BAND, block = layer->mark == SG_MARK_BLOCK;
     for (size_t row = 0; sg_layer_next(layer, &row); row++) {
-        if (!vertical) {
+        if (!vertical && !block) {
             extend(sg_layer_value(layer, layer->x, row), log, low, high);
-        } else if (band) {
+        } else if (vertical ? band : block) {
             extend(sg_layer_value(layer, layer->low, row), log, low, high);
             extend(sg_layer_value(layer, layer->high, row), log, low, high);
         } else {

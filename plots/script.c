@@ -79,9 +79,15 @@ static void write_cell(sg_text *s, double value, const char *after)
 static void write_data(sg_text *s, const sg_layer *layer, size_t panel, size_t index)
 {
     bool band = layer->mark == SG_MARK_BAND, image = layer->mark == SG_MARK_IMAGE;
+    bool block = layer->mark == SG_MARK_BLOCK;
     sg_text_printf(s, "$p%zus%zu << END_OF_DATA\n", panel + 1, index + 1);
     for (size_t row = 0; sg_layer_next(layer, &row); row++) {
-        write_cell(s, sg_layer_value(layer, layer->x, row), " ");
+        if (block) {
+            write_cell(s, sg_layer_value(layer, layer->low, row), " ");
+            write_cell(s, sg_layer_value(layer, layer->high, row), " ");
+        } else {
+            write_cell(s, sg_layer_value(layer, layer->x, row), " ");
+        }
         if (band) {
             write_cell(s, sg_layer_value(layer, layer->low, row), " ");
             write_cell(s, sg_layer_value(layer, layer->high, row), "\n");

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "plots/writer.h"
 
+static bool is_filled(const sg_layer *layer)
+{
+    return layer->mark == SG_MARK_BAR || layer->mark == SG_MARK_BLOCK;
+}
+
 /* The sample of entry i: its data, and its part of the plot command. */
 static void write_sample_data(sg_writer *w, size_t i, double x, double y)
 {
     sg_text *s = w->script;
     double sample = w->layout.legend_sample;
     sg_text_printf(s, "$k%zu << END_OF_DATA\n", i + 1);
-    if (w->layout.entries[i]->mark == SG_MARK_BAR)
+    if (is_filled(w->layout.entries[i]))
         sg_text_printf(s, "%.3f %.3f %.3f %.3f\n", x + sample / 2, y, sample / 4,
                        0.32 * w->layout.legend_font);
     else
@@ -21,10 +26,10 @@ static void write_sample(sg_writer *w, size_t i)
     sg_text *s = w->script;
     const sg_layer *layer = w->layout.entries[i];
     sg_text_append(s, i > 0 ? ", \\\n  " : "");
-    if (layer->mark == SG_MARK_BAR) {
-        sg_text_printf(
-            s, "$k%zu using 1:2:3:4 with boxxyerror fill solid noborder lc rgb '#%06x' notitle",
-            i + 1, (unsigned)layer->pen.colour);
+    if (is_filled(layer)) {
+        sg_text_printf(s, "$k%zu using 1:2:3:4 with boxxyerror fill solid noborder", i + 1);
+        sg_write_layer_colour(w, layer);
+        sg_text_append(s, " notitle");
         return;
     }
     if (layer->mark != SG_MARK_POINTS) {

@@ -119,6 +119,15 @@ void sg_write_note(sg_writer *w, const sg_note *note, size_t p)
 
 /* ---- layers ---- */
 
+/* With its opacity in front, when it has one: gnuplot's alpha counts from opaque. */
+void sg_write_layer_colour(sg_writer *w, const sg_layer *layer)
+{
+    unsigned colour = (unsigned)layer->pen.colour;
+    if (layer->opacity > 0 && layer->opacity < 1)
+        colour |= (unsigned)lround(255 * (1 - layer->opacity)) << 24;
+    sg_text_printf(w->script, colour > 0xFFFFFF ? " lc rgb '#%08x'" : " lc rgb '#%06x'", colour);
+}
+
 void sg_write_layer(sg_writer *w, const sg_layer *layer, size_t p, size_t index)
 {
     sg_text *s = w->script;
@@ -137,7 +146,8 @@ void sg_write_layer(sg_writer *w, const sg_layer *layer, size_t p, size_t index)
         sg_write_line_style(w, layer->pen);
         break;
     case SG_MARK_POINTS:
-        sg_text_printf(s, "1:2 with points lc rgb '#%06x'", (unsigned)layer->pen.colour);
+        sg_text_append(s, "1:2 with points");
+        sg_write_layer_colour(w, layer);
         sg_write_marker_style(w, layer->pen);
         break;
     case SG_MARK_BAND:
@@ -150,6 +160,11 @@ void sg_write_layer(sg_writer *w, const sg_layer *layer, size_t p, size_t index)
                        "(%.12g):2:(%.12g):1:($2-0.32):($2+0.32) with boxxyerror fill solid "
                        "noborder lc rgb '#%06x'",
                        w->layout.x[p].low, w->layout.x[p].low, (unsigned)layer->pen.colour);
+        break;
+    case SG_MARK_BLOCK:
+        sg_text_printf(s, "1:3:1:2:(%.12g):3 with boxxyerror fill solid noborder",
+                       w->layout.y[p].low);
+        sg_write_layer_colour(w, layer);
         break;
     case SG_MARK_IMAGE:
         sg_text_append(s, "1:2:3 with image");

@@ -436,7 +436,7 @@ END_TEST
 START_TEST(every_recipe_draws_its_legend)
 {
     const sg_recipe *recipe = sg_recipe_at((size_t)_i);
-    if (recipe->training)
+    if (recipe->training || recipe->heavy)
         return;
     ck_assert_ptr_nonnull(strstr(recipe->caption, "Reader: "));
     sg_error error;
