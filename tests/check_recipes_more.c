@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "plots/drawing.h"
-#include "plots/layout.h"
+#include "plots/gnuplot.h"
 #include "sim/dispersion.h"
+#include "sim/strip.h"
 
 static const sg_dispersion_options usual = {
     .tau = 1, .ratio = {0.6, 1.6, 50}, .variance = {0, 0.02, 40}, .responses = 1, .sample = 37};
@@ -143,6 +144,13 @@ START_TEST(wrong_row_statistics_are_refused)
 }
 END_TEST
 
+static void free_drawing(sg_drawing *drawing)
+{
+    for (size_t i = 0; i < drawing->table_count; i++)
+        sg_table_free(drawing->tables[i]);
+    sg_figure_free(drawing->figure);
+}
+
 static double sum_of(const sg_table *table, const char *quantity)
 {
     double sum = 0;
@@ -171,9 +179,98 @@ START_TEST(dense_rows_have_the_published_shape)
         ck_assert_double_le(sg_table_get_real(rows, 1, row), bound + 1e-12);
     }
     ck_assert_ptr_nonnull(strstr(drawing.remark, "25600000 tokens"));
-    for (size_t i = 0; i < drawing.table_count; i++)
-        sg_table_free(drawing.tables[i]);
-    sg_figure_free(drawing.figure);
+    free_drawing(&drawing);
+}
+END_TEST
+
+/* ---- the diagnostics strip ---- */
+
+static sg_table *made_up_log(void)
+{
+    static const double ess[] = {1, 0.4, 0.3, 1, NAN, 0.2};
+    static const double reward[] = {0.1, 0.3, 0.5, 0.35, 0.25, 0.2};
+    sg_table *log = sg_table_alloc();
+    sg_table_add_column(log, "step", SG_COLUMN_INTEGER, NULL);
+    sg_table_add_column(log, "ess", SG_COLUMN_REAL, NULL);
+    sg_table_add_column(log, "reward", SG_COLUMN_REAL, NULL);
+    sg_table_add_column(log, "gate_mass_pos", SG_COLUMN_REAL, NULL);
+    sg_table_add_column(log, "gate_mass_neg", SG_COLUMN_REAL, NULL);
+    sg_table_add_rows(log, 6, NULL);
+    for (size_t row = 0; row < 6; row++) {
+        sg_table_set_integer(log, 0, row, (int64_t)row + 1);
+        sg_table_set_real(log, 1, row, ess[row]);
+        sg_table_set_real(log, 2, row, reward[row]);
+        sg_table_set_real(log, 3, row, 3);
+        sg_table_set_real(log, 4, row, 1);
+    }
+    return log;
+}
+
+START_TEST(alarms_are_where_the_rules_hold)
+{
+    static const struct {
+        const char *rule;
+        double low, high;
+    } expected[] = {{"reward lost half of its gain", 4.5, 6.5},
+                    {"ESS below 0.5", 1.5, 3.5},
+                    {"ESS below 0.5", 5.5, 6.5}};
+    sg_table *log = made_up_log(), *series, *alarms;
+    size_t first, count;
+    sg_error error;
+    ck_assert_int_eq(sg_strip_choose(log, &first, &count, &error), SG_OK);
+    ck_assert_uint_eq(first, 0);
+    ck_assert_uint_eq(count, 6);
+    ck_assert_int_eq(sg_strip_series(log, first, count, &series, &error), SG_OK);
+    ck_assert_int_eq(sg_strip_alarms(series, &alarms, &error), SG_OK);
+    ck_assert_double_eq(
+        sg_table_get_real(series, (size_t)sg_table_find(series, "negative_share"), 2), 0.25);
+    ck_assert_double_nan(sg_table_get_real(series, (size_t)sg_table_find(series, "entropy"), 2));
+    ck_assert_uint_eq(sg_table_rows(alarms), 3);
+    for (size_t row = 0; row < 3; row++) {
+        ck_assert_str_eq(sg_table_get_text(alarms, 1, row), expected[row].rule);
+        ck_assert_double_eq(sg_table_get_real(alarms, 2, row), expected[row].low);
+        ck_assert_double_eq(sg_table_get_real(alarms, 3, row), expected[row].high);
+    }
+    sg_table_free(log);
+    sg_table_free(series);
+    sg_table_free(alarms);
+    sg_table *empty = sg_table_alloc();
+    ck_assert_int_eq(sg_strip_choose(empty, &first, &count, &error), SG_EDATA);
+    ck_assert_ptr_nonnull(strstr(error.message, "\"step\""));
+    sg_table_free(empty);
+}
+END_TEST
+
+START_TEST(strip_labels_what_a_log_lacks)
+{
+    sg_table *log = made_up_log();
+    sg_figure_options options = {.runs = log};
+    sg_drawing drawing = {.options = &options};
+    sg_error error;
+    const sg_recipe *recipe = sg_recipe_find("R12", &error);
+    ck_assert_int_eq(recipe->build(&drawing, &error), SG_OK);
+    ck_assert_ptr_nonnull(strstr(drawing.remark, "ESS below 0.5, from step 2"));
+    int empty = 0;
+    for (size_t p = 0; p < 9; p++) {
+        const sg_panel *panel = &drawing.figure->panels[p];
+        bool told = false;
+        for (size_t i = 0; i < panel->note_count; i++)
+            told = told || strcmp(panel->notes[i].text, "not in this table") == 0;
+        ck_assert(told == (panel->layer_count == 0));
+        empty += told;
+    }
+    ck_assert_int_eq(empty, 6); /* all but reward, the share of A < 0, and ESS */
+    sg_text script = {0};
+    sg_picture picture = {{0}, {0}, {0}};
+    ck_assert_int_eq(sg_figure_script(drawing.figure, "R12", sg_paper_find("neurips"),
+                                      SG_PICTURE_SVG, &script, &error),
+                     SG_OK);
+    ck_assert_int_eq(sg_gnuplot_run(script.data, "R12", SG_PICTURE_SVG, &picture, &error), SG_OK);
+    ck_assert_str_eq(picture.messages.data, "");
+    sg_picture_free(&picture);
+    sg_text_free(&script);
+    free_drawing(&drawing);
+    sg_table_free(log);
 }
 END_TEST
 
@@ -189,5 +286,10 @@ Suite *recipes_more_suite(void)
     tcase_add_test(rows, wrong_row_statistics_are_refused);
     tcase_add_test(rows, dense_rows_have_the_published_shape);
     suite_add_tcase(suite, rows);
+    TCase *strip = tcase_create("strip");
+    tcase_set_timeout(strip, 20);
+    tcase_add_test(strip, alarms_are_where_the_rules_hold);
+    tcase_add_test(strip, strip_labels_what_a_log_lacks);
+    suite_add_tcase(suite, strip);
     return suite;
 }

@@ -7,6 +7,7 @@
 
 #include "plots/drawing.h"
 #include "plots/layout.h"
+#include "plots/recipes/experiment.h"
 #include "sim/training_summary.h"
 
 enum { ARMS_MAX = 12, QUANTITIES = 5, PANELS = 6, SURVIVAL_CELL = 5 };
@@ -42,34 +43,9 @@ typedef struct training {
 static sg_status simulate(const sg_figure_options *options, const char *name, sg_table **runs,
                           sg_error *error)
 {
-    const char *folder =
-        options->experiments != NULL ? options->experiments : "notebooks-data/experiments";
-    char path[1024];
-    if (snprintf(path, sizeof path, "%s/%s.yaml", folder, name) >= (int)sizeof path)
-        return sg_fail(error, SG_EARGUMENT, "the name of the folder of experiments is too long");
     sg_config config;
-    sg_status status = sg_config_read(&config, path, error);
-    if (options->seed != 0)
-        config.run.seed = (int64_t)options->seed;
-    if (options->threads != 0)
-        config.run.threads = options->threads;
-    if (status == SG_OK)
-        status = sg_simulate(&config, options->callbacks, runs, error);
-    if (status == SG_EINTERRUPTED) {
-        sg_table_free(*runs);
-        *runs = NULL;
-    }
-    return status;
-}
-
-/* The keys of the configuration go with the numbers. */
-static sg_status copy_meta(sg_table *to, const sg_table *from, sg_error *error)
-{
-    const char *key, *value;
-    sg_status status = SG_OK;
-    for (size_t i = 0; sg_table_meta_at(from, i, &key, &value) && status == SG_OK; i++)
-        status = sg_table_set_meta(to, key, value, error);
-    return status;
+    sg_status status = sg_experiment_read(options, name, &config, error);
+    return status == SG_OK ? sg_experiment_run(options, &config, NULL, runs, error) : status;
 }
 
 static sg_status summarize(sg_drawing *drawing, training *t, const sg_table *runs, size_t baseline,
@@ -83,12 +59,12 @@ static sg_status summarize(sg_drawing *drawing, training *t, const sg_table *run
     if (status == SG_OK)
         status = sg_drawing_take_table(drawing, "", t->summary, error);
     if (status == SG_OK)
-        status = copy_meta(t->summary, runs, error);
+        status = sg_experiment_copy_meta(t->summary, runs, error);
     if (status == SG_OK)
         status = sg_training_survival(runs, &t->survival, error);
     if (status == SG_OK)
         status = sg_drawing_take_table(drawing, "survival", t->survival, error);
-    return status == SG_OK ? copy_meta(t->survival, runs, error) : status;
+    return status == SG_OK ? sg_experiment_copy_meta(t->survival, runs, error) : status;
 }
 
 /* ---- arms ---- */

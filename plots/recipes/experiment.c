@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "plots/recipes/experiment.h"
+
+#include <stdio.h>
+
+sg_status sg_experiment_read(const sg_figure_options *options, const char *name, sg_config *config,
+                             sg_error *error)
+{
+    const char *folder =
+        options->experiments != NULL ? options->experiments : "notebooks-data/experiments";
+    char path[1024];
+    if (snprintf(path, sizeof path, "%s/%s.yaml", folder, name) >= (int)sizeof path)
+        return sg_fail(error, SG_EARGUMENT, "the name of the folder of experiments is too long");
+    sg_status status = sg_config_read(config, path, error);
+    if (options->seed != 0)
+        config->run.seed = (int64_t)options->seed;
+    if (options->threads != 0)
+        config->run.threads = options->threads;
+    return status;
+}
+
+sg_status sg_experiment_run(const sg_figure_options *options, const sg_config *config,
+                            const sg_simulate_callbacks *callbacks, sg_table **runs,
+                            sg_error *error)
+{
+    sg_status status =
+        sg_simulate(config, callbacks != NULL ? callbacks : options->callbacks, runs, error);
+    if (status == SG_EINTERRUPTED) {
+        sg_table_free(*runs);
+        *runs = NULL;
+    }
+    return status;
+}
+
+sg_status sg_experiment_copy_meta(sg_table *to, const sg_table *from, sg_error *error)
+{
+    const char *key, *value;
+    sg_status status = SG_OK;
+    for (size_t i = 0; sg_table_meta_at(from, i, &key, &value) && status == SG_OK; i++)
+        status = sg_table_set_meta(to, key, value, error);
+    return status;
+}
