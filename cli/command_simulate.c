@@ -49,7 +49,7 @@ static const cli_option options[] = {
      .value = "SECONDS",
      .min = 0,
      .max = 1e9,
-     .help = "how much work may be lost; 0 keeps every gradient step (default: 5)",
+     .help = "how much work may be lost; 0 keeps every gradient step",
      .neutral = true,
      PLACE(checkpoint_every)},
     {.name = "resume",
@@ -216,8 +216,8 @@ const cli_command cli_simulate = {
     .operands = "EXPERIMENT.yaml",
     .max_operands = 1,
     .description =
-        "Trains a tabular softmax policy with a vocabulary of up to a million tokens by policy "
-        "gradients, once for each objective and seed of the experiment, and writes a row per "
+        "Trains toy policies with vocabularies of up to a million tokens (a table of softmax "
+        "rows, or a tree of prefixes) by policy gradients, once for each objective and seed of the experiment, and writes a row per "
         "gradient step with exact observables: reward, entropy, mass of the tail, ratios, clipped "
         "share, gradient, push on unsampled tokens. Objectives that are compared share their "
         "random "
