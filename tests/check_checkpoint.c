@@ -21,7 +21,8 @@ static void set(sg_config *config, const char *assignment)
 
 /* Each with something that must survive: moments, older selves, a rollout in use, a shared bias. */
 static const char *const variants[][8] = {
-    {"optimizer.kind=adam", "update.objectives=[sapo,grpo]", "run.seeds=2", "rollout.lag=3"},
+    {"optimizer.kind=adam", "update.objectives=[sapo,grpo:match=l2]", "run.seeds=2",
+     "rollout.lag=3"},
     {"optimizer.kind=momentum", "update.epochs=3", "update.kl_beta=0.1", "run.observe_every=7"},
     {"policy.kind=tree", "policy.head=3", "policy.shared_bias=yes", "task.kind=path",
      "rollout.noise=0.1", "update.mismatch_cap=2", "run.seeds=3"},

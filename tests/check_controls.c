@@ -2,6 +2,7 @@
 /* Causal controls against what they promise, on logits and on whole runs. */
 #include <check.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,11 +177,14 @@ static const char *params(const sg_table *table, size_t row)
     return sg_table_get_text(table, (size_t)sg_table_find(table, "params"), row);
 }
 
-/* Are rows a.. and b.. equal in all numbers? */
+/* Are rows a.. and b.. equal in all numbers but those that tell of the match? A reference at rest
+ * stops the arm, also one that would not have moved by itself. */
 static bool same_rows(const sg_table *x, size_t a, const sg_table *y, size_t b, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         for (size_t c = 3; c < sg_table_columns(x); c++) {
+            if (strncmp(sg_table_column_name(x, c), "match_", 6) == 0)
+                continue;
             double left = sg_table_get_number(x, c, a + i),
                    right = sg_table_get_number(y, c, b + i);
             if (memcmp(&left, &right, sizeof left) != 0)
@@ -230,11 +234,87 @@ START_TEST(projections_are_arms_of_one_experiment)
 }
 END_TEST
 
+static double meta_distance(const sg_table *t, const char *name, size_t a, size_t b)
+{
+    double x = cell(t, name, a), y = cell(t, name, b);
+    return fabs(x - y) / (fabs(y) + 1e-300);
+}
+
+/* One step from the same point, then many; the second arm is the reference itself. */
+START_TEST(matched_arms_are_as_large_as_the_reference)
+{
+    static const struct {
+        const char *name, *column;
+        double tolerance;
+    } kinds[] = {{"l2", "delta_norm", 1e-12}, {"kl", "kl_new_old", 1e-5}};
+    static sg_config config;
+    char arms[200];
+    snprintf(arms, sizeof arms,
+             "update.objectives=[unclipped:match=%s,sapo:tau_pos=1,tau_neg=1,unclipped,"
+             "sapo:tau_pos=1,tau_neg=1,match=%s]",
+             kinds[_i % 2].name, kinds[_i % 2].name);
+    static const char *const optimizers[] = {"optimizer.kind=sgd", "optimizer.kind=adam"};
+    sg_table *table = run(&config, arms, optimizers[_i / 2]);
+    size_t rows = 80;
+    /* With ratios of 1 the two objectives differ by a factor 1 only; from step 2 on they differ, but
+     * the reference has then gone elsewhere: compare with it where both entered at one point. */
+    ck_assert_double_le(meta_distance(table, kinds[_i % 2].column, 0, rows),
+                        kinds[_i % 2].tolerance);
+    ck_assert_double_le(meta_distance(table, kinds[_i % 2].column, 1, rows + 1),
+                        kinds[_i % 2].tolerance);
+    double moved = 0;
+    for (size_t i = 0; i < 4; i++)
+        moved += fabs(cell(table, "match_factor", i) - 1);
+    ck_assert_double_gt(moved, 1e-6);
+    ck_assert(!same_rows(table, 0, table, 2 * rows, rows));
+    ck_assert(same_rows(table, rows, table, 3 * rows, rows));
+    sg_table_free(table);
+}
+END_TEST
+
+START_TEST(matched_mass_is_that_of_the_reference)
+{
+    static sg_config config;
+    sg_table *table = run(
+        &config,
+        "update.objectives=[sapo:tau_neg=1,match=mass,sapo:tau_neg=4,match=mass,sapo:tau_neg=4]",
+        "control.reference=sapo:tau_neg=4");
+    size_t rows = 80;
+    double moved = 0;
+    for (size_t i = 0; i < 4;
+         i++) { /* the first rollout; the two arms part after their second step */
+        if (i < 2)
+            ck_assert_double_le(meta_distance(table, "gate_mass_neg", i, rows + i), 1e-12);
+        moved = fmax(moved, fabs(cell(table, "match_factor", i) - 1));
+    }
+    ck_assert_double_gt(moved, 1e-6);
+    ck_assert(same_rows(table, rows, table, 2 * rows, rows));
+    sg_table_free(table);
+}
+END_TEST
+
+/* Positives only: where a group has no right answer, the reference has nothing to do. */
+START_TEST(a_reference_at_rest_stops_the_arm)
+{
+    static sg_config config;
+    sg_table *table =
+        run(&config, "update.objectives=[unclipped:match=l2]", "rollout.temperature=0");
+    size_t last = sg_table_rows(table) - 1;
+    ck_assert_double_eq(cell(table, "match_idle", 39), 40);
+    ck_assert_double_eq(cell(table, "match_factor", last), 0);
+    ck_assert_double_eq(cell(table, "delta_norm", last), 0);
+    ck_assert_double_eq(cell(table, "J", last), cell(table, "J", 0));
+    sg_table_free(table);
+}
+END_TEST
+
 static const struct {
     const char *assignment, *complaint;
 } wrong[] = {
     {"update.objectives=[sapo:projection=p3]", "control.projection is \"p3\""},
     {"update.objectives=[projection=p1]", "projection"},
+    {"update.objectives=[sapo:match=l3]", "control.match is \"l3\""},
+    {"control.reference=sapoo", "control.reference"},
     {"control.projection=yes", "none, p1, p2"},
 };
 
@@ -260,6 +340,9 @@ Suite *controls_suite(void)
     tcase_add_loop_test(tests, equal_pushes_recentred_leave_adam_at_rest, 0, 2);
     tcase_add_test(tests, projections_are_arms_of_one_experiment);
     tcase_add_loop_test(tests, wrong_controls_are_refused, 0, (int)(sizeof wrong / sizeof *wrong));
+    tcase_add_loop_test(tests, matched_arms_are_as_large_as_the_reference, 0, 4);
+    tcase_add_test(tests, matched_mass_is_that_of_the_reference);
+    tcase_add_test(tests, a_reference_at_rest_stops_the_arm);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -100,6 +100,8 @@ sg_status sg_rows_set_logits(sg_rows *rows, size_t state, const double *logits, 
 void sg_rows_get_logits(const sg_rows *rows, size_t state, double *logits);
 /* Copy every row of `source` (same configuration), optimiser state included. */
 void sg_rows_copy(sg_rows *rows, const sg_rows *source);
+/* Copy the logits alone; the optimiser state stays. */
+void sg_rows_adopt(sg_rows *rows, const sg_rows *source);
 /* The optimiser state goes back to its start; the logits stay. */
 void sg_rows_forget(sg_rows *rows);
 /* Everything, bit by bit, for rows of the same configuration. `to` NULL: only the number of bytes. */

@@ -610,7 +610,7 @@ static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *erro
 
 static const sg_policy_methods methods = {backend, release,     clone,  copy,    forget,
                                           draw,    log_prob_of, update, observe, expected_reward,
-                                          save,    load};
+                                          save,    load, NULL};
 
 double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses)
 {

@@ -123,6 +123,8 @@ typedef struct sg_policy_methods {
     size_t (*save)(const sg_policy *policy, void *to);
     /* SG_EDATA when there are not as many bytes as save gives. */
     sg_status (*load)(sg_policy *policy, const void *from, size_t size, sg_error *error);
+    /* The parameters of `source`, of the same shape; the optimiser state stays. NULL: cannot. */
+    void (*adopt)(sg_policy *policy, const sg_policy *source);
 } sg_policy_methods;
 
 struct sg_policy {

@@ -462,6 +462,11 @@ static void copy(sg_policy *policy, const sg_policy *source)
     sg_rows_copy(of(policy)->rows, of(source)->rows);
 }
 
+static void adopt(sg_policy *policy, const sg_policy *source)
+{
+    sg_rows_adopt(of(policy)->rows, of(source)->rows);
+}
+
 static void forget(sg_policy *policy)
 {
     sg_rows_forget(of(policy)->rows);
@@ -480,9 +485,9 @@ static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error
     return status;
 }
 
-static const sg_policy_methods methods = {backend, release,         clone,       copy,
-                                          forget,  draw_responses,  log_prob_of, update,
-                                          observe, expected_reward, save,        load};
+static const sg_policy_methods methods = {
+    backend, release, clone,           copy, forget, draw_responses, log_prob_of,
+    update,  observe, expected_reward, save, load,   adopt};
 
 static sg_status make(sg_policy **made, const sg_rows_config *shape, size_t prompts, size_t length,
                       sg_error *error)

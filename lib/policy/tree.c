@@ -317,6 +317,13 @@ static void copy(sg_policy *policy, const sg_policy *source)
     memcpy(to->log_norm, from->log_norm, to->states * sizeof *to->log_norm);
 }
 
+static void adopt(sg_policy *policy, const sg_policy *source)
+{
+    sg_tree *to = sg_tree_of(policy), *from = sg_tree_of(source);
+    memcpy(to->theta, from->theta, array_bytes(to));
+    memcpy(to->log_norm, from->log_norm, to->states * sizeof *to->log_norm);
+}
+
 static void forget(sg_policy *policy)
 {
     sg_tree *tree = sg_tree_of(policy);
@@ -372,7 +379,8 @@ static const sg_policy_methods methods = {backend,
                                           sg_tree_observe,
                                           sg_tree_expected_reward,
                                           save,
-                                          load};
+                                          load,
+                                          adopt};
 
 static bool alloc_arrays(sg_tree *tree)
 {

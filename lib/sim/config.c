@@ -45,7 +45,7 @@ static void value_text(const sg_config *config, const sg_config_key *key, sg_tex
     double real = 0;
     if (key->type == SG_KEY_REAL)
         memcpy(&real, value, sizeof real);
-    else if (key->type != SG_KEY_OBJECTIVES)
+    else if (key->type != SG_KEY_OBJECTIVES && key->type != SG_KEY_OBJECTIVE)
         memcpy(&number, value, sizeof number);
     switch (key->type) {
     case SG_KEY_INTEGER:
@@ -57,6 +57,14 @@ static void value_text(const sg_config *config, const sg_config_key *key, sg_tex
     case SG_KEY_CHOICE:
         sg_text_append(text, key->choice(number - key->first));
         break;
+    case SG_KEY_OBJECTIVE: {
+        const sg_objective *objective = &config->control.reference;
+        char parameters[512];
+        sg_objective_parameters(objective, parameters, sizeof parameters);
+        sg_text_printf(text, "%s%s%s", objective->method->name, *parameters != '\0' ? ":" : "",
+                       parameters);
+        break;
+    }
     case SG_KEY_OBJECTIVES:
         sg_text_append(text, "[");
         for (size_t i = 0; i < config->update.objective_count; i++) {

@@ -34,10 +34,19 @@ typedef enum sg_reward_kind {
     SG_REWARD_FRACTION /* share of right tokens */
 } sg_reward_kind;
 
+/* What of an arm's step is made equal to that of the reference, by one factor. */
+typedef enum sg_match {
+    SG_MATCH_NONE,
+    SG_MATCH_L2,  /* the 2-norm of the step */
+    SG_MATCH_KL,  /* the mean over visited states of the exact KL(after || before) */
+    SG_MATCH_MASS /* the sum of |push| over tokens with a negative advantage; the factor is theirs */
+} sg_match;
+
 /* Causal controls of an arm; choices like any other. */
 enum { SG_CONTROL_INHERITED = -1 };
 typedef struct sg_arm_controls {
     int64_t projection; /* sg_projection */
+    int64_t match;      /* sg_match */
 } sg_arm_controls;
 
 enum { SG_CONFIG_ARMS = 64, SG_CONFIG_SOURCE = 256 };
@@ -90,6 +99,7 @@ typedef struct sg_config {
     } update;
     struct {
         sg_arm_controls all; /* of arms that do not say */
+        sg_objective reference;
     } control;
     struct {
         int64_t kind; /* sg_optimizer_kind */

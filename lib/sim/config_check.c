@@ -37,12 +37,12 @@ static sg_status check_policy(const sg_config *config, const char *place, sg_err
 static sg_status check_controls(const sg_config *config, const char *place, sg_error *error)
 {
     for (size_t arm = 0; arm < config->update.objective_count; arm++) {
-        bool projected =
-            sg_config_arm_controls(config, arm).projection != (int64_t)SG_PROJECTION_NONE;
-        if (projected && config->policy.kind > SG_POLICY_TREE)
+        sg_arm_controls controls = sg_config_arm_controls(config, arm);
+        if ((controls.projection != 0 || controls.match != 0) &&
+            config->policy.kind > SG_POLICY_TREE)
             return sg_fail(error, SG_EARGUMENT,
-                           "%scontrol.projection knows tables and trees; set policy.kind to one of "
-                           "them or the projection to none",
+                           "%scontrol.projection and control.match know tables and trees; set "
+                           "policy.kind to one of them, or the controls to none",
                            place);
     }
     return SG_OK;

@@ -26,6 +26,7 @@ NAMES(sampler_format, "same", "fp32", "bf16", "fp16")
 NAMES(rollout_logp, "processed", "raw")
 NAMES(schedule, "constant", "linear", "cosine")
 NAMES(projection, "none", "p1", "p2")
+NAMES(match, "none", "l2", "kl", "mass")
 NAMES(kl_kind, "k1", "abs", "k2", "k3", "k1+", "k3+")
 #define SG_NAME_OF(id, name) name,
 NAMES(aggregate, "natural", SG_AGGREGATE_LIST(SG_NAME_OF))
@@ -126,6 +127,13 @@ const sg_config_key sg_config_keys[] = {
      projection, 0,
      "removes the diffuse push B of a state: p1 leaves unsampled logits alone, p2 recentres the "
      "pushes; an arm of its own: NAME:projection=p1"},
+    {"control", "match", SG_KEY_CHOICE, AT(control.all.match), "none", 0, 0, false, false, match, 0,
+     "scales each step to the 2-norm or the KL of the reference's step, or the pushes with A < 0 "
+     "to "
+     "its mass of them; an arm of its own: NAME:match=l2"},
+    {"control", "reference", SG_KEY_OBJECTIVE, AT(control.reference), "sapo:tau_pos=1,tau_neg=1", 0,
+     0, false, false, NULL, 0,
+     "objective that is matched: same parameters and minibatch, an optimiser state of its own"},
 
     CHOICE(optimizer, kind, "adam", optimizer, 0, "update rule"),
     POSITIVE(optimizer, lr, "0.01", "learning rate"),
@@ -355,6 +363,16 @@ sg_status sg_config_set_objectives(sg_config *config, const char *const *items, 
     return SG_OK;
 }
 
+static sg_status set_objective(sg_objective *objective, const sg_config_key *key, const char *text,
+                               const char *place, sg_error *error)
+{
+    sg_error why;
+    if (sg_objective_parse(objective, text, &why) != SG_OK)
+        return sg_fail(error, SG_EARGUMENT, "%s%s.%s: %s", place, key->section, key->name,
+                       why.message);
+    return SG_OK;
+}
+
 sg_status sg_config_set_key(sg_config *config, const sg_config_key *key, const char *text,
                             const char *place, sg_error *error)
 {
@@ -364,6 +382,8 @@ sg_status sg_config_set_key(sg_config *config, const sg_config_key *key, const c
                        key->section, key->name, key->fallback);
     if (key->type == SG_KEY_OBJECTIVES)
         return set_objective_list(config, text, place, error);
+    if (key->type == SG_KEY_OBJECTIVE)
+        return set_objective((sg_objective *)(void *)value, key, text, place, error);
     if (key->type == SG_KEY_CHOICE)
         return sg_config_set_choice((int64_t *)(void *)value, key, text, place, error);
     if (key->type == SG_KEY_INTEGER) {

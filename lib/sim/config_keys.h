@@ -13,6 +13,7 @@ typedef enum sg_key_type {
     SG_KEY_INTEGER,
     SG_KEY_REAL,
     SG_KEY_CHOICE,
+    SG_KEY_OBJECTIVE, /* one of them, in control.reference */
     SG_KEY_OBJECTIVES
 } sg_key_type;
 

@@ -12,7 +12,12 @@ static size_t record_capacity(const sg_config *config)
 
 static double policies_of(const sg_config *config)
 {
-    return 1 + (double)config->rollout.lag + (config->update.kl_beta > 0);
+    bool shadowed = false;
+    for (size_t arm = 0; arm < config->update.objective_count; arm++) {
+        int64_t match = sg_config_arm_controls(config, arm).match;
+        shadowed = shadowed || match == SG_MATCH_L2 || match == SG_MATCH_KL;
+    }
+    return 1 + 2 * shadowed + (double)config->rollout.lag + (config->update.kl_beta > 0);
 }
 
 double sg_run_bytes(const sg_config *config)
@@ -49,6 +54,7 @@ static bool alloc_arrays(sg_run *run)
     run->part_tokens = calloc(part, sizeof *run->part_tokens);
     run->part_rollout = calloc(part, sizeof *run->part_rollout);
     run->pushes = calloc(part, sizeof *run->pushes);
+    run->reference_pushes = calloc(part, sizeof *run->reference_pushes);
     run->replay = calloc(part, sizeof *run->replay);
     run->sorted = calloc(part, sizeof *run->sorted);
     run->expected = calloc(run->prompts, sizeof *run->expected);
@@ -57,8 +63,8 @@ static bool alloc_arrays(sg_run *run)
     return run->past && run->prompt && run->sample && run->lengths && run->tokens &&
            run->logp_rollout && run->logp_old && run->score && run->advantage && run->centred &&
            run->unit && run->order && run->prompt_of && run->token_counts && run->part_prompt &&
-           run->part_lengths && run->part_tokens && run->part_rollout && run->pushes &&
-           run->replay && run->sorted && run->expected && run->records;
+           run->part_lengths && run->reference_pushes && run->part_tokens && run->part_rollout &&
+           run->pushes && run->replay && run->sorted && run->expected && run->records;
 }
 
 static void name_responses(sg_run *run)
@@ -117,6 +123,11 @@ static sg_status make_policies(sg_run *run, const double *prior_logits, sg_error
         status = run->policy->methods->clone(run->policy, &run->past[i], error);
     if (run->config->update.kl_beta > 0 && status == SG_OK)
         status = run->policy->methods->clone(run->policy, &run->reference, error);
+    bool shadowed = run->controls.match == SG_MATCH_L2 || run->controls.match == SG_MATCH_KL;
+    if (shadowed && status == SG_OK)
+        status = run->policy->methods->clone(run->policy, &run->shadow, error);
+    if (shadowed && status == SG_OK)
+        status = run->policy->methods->clone(run->policy, &run->probe, error);
     return status;
 }
 
@@ -157,6 +168,8 @@ void sg_run_clear(sg_run *run)
     for (int64_t i = 0; run->past != NULL && i < run->config->rollout.lag; i++)
         sg_policy_free(run->past[i]);
     sg_policy_free(run->reference);
+    sg_policy_free(run->shadow);
+    sg_policy_free(run->probe);
     sg_policy_free(run->policy);
     sg_batch_free(run->batch);
     sg_evaluation_clear(&run->evaluation);
@@ -164,8 +177,8 @@ void sg_run_clear(sg_run *run)
                       run->tokens,      run->logp_rollout, run->logp_old,    run->score,
                       run->advantage,   run->centred,      run->unit,        run->order,
                       run->prompt_of,   run->token_counts, run->part_prompt, run->part_lengths,
-                      run->part_tokens, run->part_rollout, run->pushes,      run->replay,
-                      run->sorted,      run->expected,     run->records};
+                      run->part_tokens, run->part_rollout, run->pushes,      run->reference_pushes,
+                      run->replay,      run->sorted,       run->expected,    run->records};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     memset(run, 0, sizeof *run);

@@ -49,6 +49,8 @@ typedef struct sg_run {
     sg_reward reward;
     sg_policy *policy;
     sg_policy *reference; /* the policy at the start; NULL without a KL term */
+    sg_policy *shadow;    /* keeps the optimiser state of the matched reference; NULL without one */
+    sg_policy *probe;     /* room to try a step; likewise */
     sg_policy **past;     /* [rollout.lag]: rollout n left its parameters in n % lag */
     size_t prompts, length, group, part;
 
@@ -74,6 +76,8 @@ typedef struct sg_run {
     int32_t *part_tokens;                 /* [prompts][part][length] */
     double *part_rollout;                 /* likewise: logp_rollout */
     double *pushes;                       /* likewise */
+    double *reference_pushes;             /* likewise: of control.reference */
+    double match_factor, match_idle;      /* of this step; steps so far */
     sg_batch *batch;                      /* likewise */
     sg_replay_token *replay;
     double *sorted; /* ratios in order */
@@ -109,6 +113,13 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
 size_t sg_run_save(const sg_run *run, void *to);
 /* SG_EDATA when these are not the bytes of such a run. */
 sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *error);
+
+/* Pushes of control.reference stand in reference_pushes, the arm's in pushes. match=mass: scales
+ * those of negative advantages. */
+void sg_run_match_mass(sg_run *run);
+/* match=l2 or kl: what to multiply the learning rate of the step by, into match_factor. A step is
+ * proportional to its rate, whatever the optimiser. */
+sg_status sg_run_match_step(sg_run *run, const sg_policy_step *step, sg_error *error);
 
 /* What a step shows of the minibatch: ratios, pushes, the sampler's mismatch. */
 void sg_run_observe(sg_run *run, const sg_replay_summary *summary, sg_observables *o);

@@ -8,7 +8,7 @@
 
 typedef struct counters {
     uint64_t step, records;
-    double mean_reward, zero_std_groups, mean_length;
+    double mean_reward, zero_std_groups, mean_length, match_idle;
 } counters;
 
 typedef struct part {
@@ -38,7 +38,7 @@ static void list_parts(const sg_run *run, part parts[PARTS])
 static sg_policy *policy_at(const sg_run *run, size_t i)
 {
     size_t lag = (size_t)run->config->rollout.lag;
-    return i == 0 ? run->policy : i <= lag ? run->past[i - 1] : NULL;
+    return i == 0 ? run->policy : i <= lag ? run->past[i - 1] : i == lag + 1 ? run->shadow : NULL;
 }
 
 static size_t fixed_size(const sg_run *run)
@@ -55,8 +55,9 @@ static size_t fixed_size(const sg_run *run)
 
 size_t sg_run_save(const sg_run *run, void *to)
 {
-    const counters now = {run->step, run->record_count, run->mean_reward, run->zero_std_groups,
-                          run->mean_length};
+    const counters now = {run->step,        run->record_count,
+                          run->mean_reward, run->zero_std_groups,
+                          run->mean_length, run->match_idle};
     part parts[PARTS];
     char *at = to;
     size_t records = run->record_count * sizeof *run->records;
@@ -103,5 +104,6 @@ sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *erro
     run->mean_reward = then.mean_reward;
     run->zero_std_groups = then.zero_std_groups;
     run->mean_length = then.mean_length;
+    run->match_idle = then.match_idle;
     return status;
 }

@@ -82,6 +82,8 @@
     REAL(mismatch_max, "nat", "largest difference of the two log-probabilities of a token")        \
     REAL(mismatch_ess, "", "effective sample size of their ratios as a fraction")                  \
     REAL(mismatch_weight, "", "mean mismatch weight min(ratio, cap); 1 when there is none")        \
+    REAL(match_factor, "", "what control.match multiplied the step or the negative pushes by")     \
+    REAL(match_idle, "", "steps so far that were not taken as the reference took none")        \
     REAL(greedy, "", "share of prompts that greedy answers get right; nan unless evaluated")       \
     REAL(mean16, "", "share of right answers among 16 samples of each prompt")                     \
     REAL(hard, "", "the same for the quarter of the prompts that was hardest at the start")

@@ -31,7 +31,8 @@ static sg_status gather(sg_run *run, size_t k, sg_error *error)
     return status;
 }
 
-static sg_status replay(sg_run *run, sg_replay_summary *summary, sg_error *error)
+static sg_status replay(sg_run *run, const sg_objective *objective, sg_replay_summary *summary,
+                        sg_error *error)
 {
     const sg_config *config = run->config;
     bool natural = config->update.aggregate < 0;
@@ -42,7 +43,7 @@ static sg_status replay(sg_run *run, sg_replay_summary *summary, sg_error *error
                                  .norm_length = (double)run->length,
                                  .kl_beta = config->update.kl_beta,
                                  .kl = (sg_kl_kind)config->update.kl};
-    return sg_replay(run->batch, &run->objective, &options, run->replay, summary, error);
+    return sg_replay(run->batch, objective, &options, run->replay, summary, error);
 }
 
 /* Rounded to 40 bits, so that its product with a small integer is exact. */
@@ -57,7 +58,7 @@ static double rounded(double x)
  * factor of 40 bits: pushes of equal weight then cancel to exactly 0 at a state, and B = 0 is not
  * blurred by rounding, which Adam with a small eps would amplify. The price is a relative error
  * below 1e-12. A KL term or a mismatch weight is not of that form. */
-static void set_pushes(sg_run *run, const sg_replay_summary *summary, size_t k)
+static void set_pushes(sg_run *run, const sg_replay_summary *summary, size_t k, double *pushes)
 {
     size_t length = run->length;
     bool exact = run->batch->weight == NULL && run->batch->logp_ref == NULL;
@@ -72,10 +73,9 @@ static void set_pushes(sg_run *run, const sg_replay_summary *summary, size_t k)
             sg_aggregate_factor(summary->aggregate, SG_EMPTY_COUNT, counts, run->part_lengths[i]);
         for (size_t t = 0; t < run->part_lengths[i]; t++) {
             const sg_replay_token *token = &run->replay[i * length + t];
-            run->pushes[i * length + t] =
-                exact && run->unit[p] != 0
-                    ? centred * rounded(a * run->unit[p] * token->coefficient)
-                    : -token->dloss_dlogp;
+            pushes[i * length + t] = exact && run->unit[p] != 0
+                                         ? centred * rounded(a * run->unit[p] * token->coefficient)
+                                         : -token->dloss_dlogp;
         }
     }
 }
@@ -157,6 +157,12 @@ static sg_status ascend(sg_run *run, size_t step, sg_policy_change *change, sg_e
                           .time = step,
                           .clip_norm = config->optimizer.clip_norm,
                           .projection = (sg_projection)run->controls.projection};
+    if (run->shadow != NULL) {
+        sg_status status = sg_run_match_step(run, &how, error);
+        if (status != SG_OK)
+            return status;
+        how.optimizer.lr *= run->match_factor;
+    }
     return run->policy->methods->update(run->policy, &how, &run->minibatch, run->pushes, change,
                                         error);
 }
@@ -180,13 +186,21 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
         *alive = false;
         return SG_OK;
     }
+    if (status == SG_OK && run->controls.match != SG_MATCH_NONE) {
+        status = replay(run, &run->config->control.reference, &summary, error);
+        if (status == SG_OK)
+            set_pushes(run, &summary, k, run->reference_pushes);
+    }
     if (status == SG_OK)
-        status = replay(run, &summary, error);
+        status = replay(run, &run->objective, &summary, error);
     if (status == SG_OK && observed)
         status = run->policy->methods->observe(run->policy, &run->reward, &look, error);
     if (status != SG_OK)
         return status;
-    set_pushes(run, &summary, k);
+    set_pushes(run, &summary, k, run->pushes);
+    run->match_factor = 1;
+    if (run->controls.match == SG_MATCH_MASS)
+        sg_run_match_mass(run);
     sg_observables *o = observed ? &new_record(run, rollout, step, expected)->value : NULL;
     if (observed) {
         keep_observation(o, &look);
@@ -196,7 +210,10 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
     }
     if (status == SG_OK)
         status = ascend(run, step, observed ? &change : NULL, error);
-    if (status == SG_OK && observed)
+    if (status == SG_OK && observed) {
         keep_change(o, &change);
+        o->match_factor = run->match_factor;
+        o->match_idle = run->match_idle;
+    }
     return status;
 }

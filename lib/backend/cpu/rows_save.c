@@ -42,6 +42,17 @@ void sg_rows_load(sg_rows *rows, const void *from)
         transfer(rows, state, &bytes, false);
 }
 
+void sg_rows_adopt(sg_rows *rows, const sg_rows *source)
+{
+    for (size_t state = 0; state < rows->config.states; state++) {
+        sg_row_view to = sg_rows_view(rows, state), from = sg_rows_view(source, state);
+        memcpy(to.q, from.q, rows->padded * rows->real_size);
+        memcpy(to.mass, from.mass, rows->tiles * sizeof(double));
+        rows->heads[state].total = source->heads[state].total;
+        rows->heads[state].exponent = source->heads[state].exponent;
+    }
+}
+
 void sg_rows_forget(sg_rows *rows)
 {
     for (size_t state = 0; state < rows->config.states; state++) {
