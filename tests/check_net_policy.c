@@ -268,6 +268,32 @@ START_TEST(replay_keeps_the_experts_of_the_rollout)
 }
 END_TEST
 
+/* The bias of the last token, which no response says. */
+START_TEST(projections_take_the_push_from_unsampled_tokens)
+{
+    answers *a = answers_new();
+    double moved[3];
+    for (int projection = 0; projection < 3; projection++) {
+        sg_policy *policy = policy_new(0);
+        sg_net *net = sg_net_policy_net(policy);
+        const sg_tensor *bias = sg_net_tensor(net, "bias");
+        sg_policy_step step = {.optimizer = {.kind = SG_SGD, .lr = 0.1}, .time = 1};
+        step.projection = (sg_projection)projection;
+        draw(policy, a);
+        for (size_t i = 0; i < COUNT * ROOM; i++)
+            ck_assert_int_ne(a->tokens[i], V - 1);
+        double before = sg_net_get(net, bias, V - 1, 0);
+        ck_assert(!policy->methods->update(policy, &step, &a->responses, a->push, NULL, NULL));
+        moved[projection] = fabs(sg_net_get(net, bias, V - 1, 0) - before);
+        sg_policy_free(policy);
+    }
+    ck_assert_double_gt(moved[SG_PROJECTION_NONE], 1e-6);
+    ck_assert_double_eq(moved[SG_PROJECTION_P1], 0);
+    ck_assert_double_le(moved[SG_PROJECTION_P2], 1e-15);
+    free(a);
+}
+END_TEST
+
 START_TEST(impossible_shapes_are_refused)
 {
     sg_error error;
@@ -302,6 +328,7 @@ Suite *net_policy_suite(void)
     tcase_add_test(tests, observations_average_over_visits);
     tcase_add_test(tests, saved_policies_and_clones_continue_bit_for_bit);
     tcase_add_test(tests, replay_keeps_the_experts_of_the_rollout);
+    tcase_add_test(tests, projections_take_the_push_from_unsampled_tokens);
     tcase_add_test(tests, impossible_shapes_are_refused);
     suite_add_tcase(suite, tests);
     return suite;

@@ -385,10 +385,15 @@ static sg_status update(sg_policy *policy, const sg_policy_step *step,
     for (size_t i = 0; i < u->count; i++)
         u->push[i] = pushes[u->place[i]];
     status = forward(self, u, u->value, error);
-    if (!status)
-        status = sg_net_backward(self->pass, net, u->push, SG_DIFFUSE_KEEP, self->gradient, error);
     if (!status && change)
         status = describe_pushes(self, change, error);
+    if (!status && step->projection == SG_PROJECTION_P2)
+        status = sg_net_recentre(self->pass, u->push, error);
+    if (!status)
+        status = sg_net_backward(
+            self->pass, net, u->push,
+            step->projection == SG_PROJECTION_P1 ? SG_DIFFUSE_DROP : SG_DIFFUSE_KEEP,
+            self->gradient, error);
     if (!status && change)
         status = sg_net_alloc(&old, &net->config, error);
     if (status)
