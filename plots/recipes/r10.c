@@ -106,7 +106,7 @@ static sg_status add_arm(staleness *s, const sg_table *fates, size_t first, size
                          int64_t level, sg_error *error)
 {
     size_t count = end - first, failed = 0;
-    double *steps = malloc(2 * count * sizeof *steps), *last = steps + count, spread[QUANTILES];
+    double *steps = malloc(2 * count * sizeof *steps), *last = steps + count, spread[QUANTILES] = {0};
     if (steps == NULL)
         return sg_fail(error, SG_ENOMEM, "not enough memory for %zu runs", count);
     for (size_t i = 0; i < count; i++) {
@@ -114,7 +114,7 @@ static sg_status add_arm(staleness *s, const sg_table *fates, size_t first, size
         last[i] = number_of(fates, "J_last", first + i);
         failed += number_of(fates, "censored", first + i) == 0;
     }
-    double median;
+    double median = NAN;
     sg_status status =
         sg_stats_quantiles(steps, NULL, count, quantiles, spread, QUANTILES, NULL, error);
     if (status == SG_OK)
