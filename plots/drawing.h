@@ -18,7 +18,7 @@ struct sg_drawing {
     size_t table_count;
     sg_table *tables[SG_DRAWING_TABLES_MAX];
     const char *suffixes[SG_DRAWING_TABLES_MAX]; /* "" for the first; NAME-SUFFIX.csv for others */
-    char remark[256]; /* appended to the caption; what only the data know, such as the number of
+    char remark[1024]; /* appended to the caption; what only the data know, such as the number of
                          seeds */
 };
 

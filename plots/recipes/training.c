@@ -210,6 +210,46 @@ static void describe(sg_figure *figure, const training *t, double last_step)
     describe_survival(&figure->panels[SURVIVAL_CELL], t);
 }
 
+static size_t failed_runs(const training *t)
+{
+    double failed = 0;
+    size_t column = (size_t)sg_table_find(t->survival, "events");
+    for (size_t row = 0; row < sg_table_rows(t->survival); row++)
+        failed += sg_table_get_number(t->survival, column, row);
+    return (size_t)failed;
+}
+
+/* What the runs say, in numbers: the note under the picture must not depend on what the paper found. */
+static void append_outcome(sg_text *text, const training *t)
+{
+    size_t objective = (size_t)sg_table_find(t->summary, "objective");
+    size_t params = (size_t)sg_table_find(t->summary, "params");
+    size_t score = (size_t)sg_table_find(t->summary, "J");
+    size_t gain = (size_t)sg_table_find(t->summary, "J_gain");
+    sg_text_printf(text, " What came out: %zu runs failed", failed_runs(t));
+    const char *last_objective = NULL, *last_params = NULL;
+    double end = NAN, widest = 0;
+    for (size_t row = 0; row <= sg_table_rows(t->summary); row++) {
+        bool over = row == sg_table_rows(t->summary);
+        const char *o = over ? "" : sg_table_get_text(t->summary, objective, row);
+        const char *p = over ? "" : sg_table_get_text(t->summary, params, row);
+        if (last_objective != NULL &&
+            (over || strcmp(o, last_objective) != 0 || strcmp(p, last_params) != 0)) {
+            sg_text_printf(text, "; %s:%s ends at median J %.4f, largest median gain %.2g",
+                           last_objective, last_params, end, widest);
+            widest = 0;
+        }
+        if (over)
+            break;
+        end = sg_table_get_number(t->summary, score, row);
+        double here = sg_table_get_number(t->summary, gain, row);
+        widest = fabs(here) > fabs(widest) ? here : widest;
+        last_objective = o;
+        last_params = p;
+    }
+    sg_text_append(text, ".");
+}
+
 static void remark(sg_drawing *drawing, const training *t, const sg_table *runs)
 {
     const char *vocabulary = sg_table_meta(runs, "policy.vocabulary");
@@ -224,6 +264,12 @@ static void remark(sg_drawing *drawing, const training *t, const sg_table *runs)
              "band: 10-90 %%.",
              vocabulary != NULL ? " with vocabulary " : "", vocabulary != NULL ? vocabulary : "",
              (long long)most);
+    sg_text outcome = {0};
+    append_outcome(&outcome, t);
+    size_t length = strlen(drawing->remark);
+    if (!outcome.failed)
+        snprintf(drawing->remark + length, sizeof drawing->remark - length, "%s", outcome.data);
+    sg_text_free(&outcome);
 }
 
 static double last_step_of(const sg_table *table)
