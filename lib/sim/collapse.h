@@ -11,15 +11,15 @@
 /* When did a run fail, and how? The rules are fixed here, before any predictor of failure is looked
  * at.
  *
- * R is the exponentially weighted mean of J over a span of 10 gradient steps (pandas ewm(span=10,
- * adjust=False)), R0 its start, P its running maximum, Jmax the optimum. collapse           first
- * step with P - R0 >= 0.1 (Jmax - R0) and R < P - drop (P - R0), if that holds from there for at
- * least 5 % of the horizon. A dip that starts inside the last 5 % is censored, not counted
- *   divergence         first step with a non-finite value, a logit range above 1e4, or a tail mass
- * above 0.5 entropy collapse   first step with H < 0.02 H0 while J < 0.9 Jmax entropy explosion
- * first step with H > 2 H0 or more than half of H in the tail stall              R stays within 1 %
- * of Jmax - R0 around R0 to the end Survival is the first of collapse and divergence, censored at
- * the horizon.
+ * R is the exponentially weighted mean of J over a span of 10 gradient steps (pandas ewm(span=10, adjust=False)), R0 its
+ * start, P its running maximum, Jmax the optimum.
+ *   collapse           first step with P - R0 >= 0.1 (Jmax - R0) and R < P - drop (P - R0), if that holds from there for
+ *                      at least 5 % of the horizon; a dip that starts inside the last 5 % is censored, not counted
+ *   divergence         first step with a non-finite value, a logit range above 1e4, or a tail mass above 0.5
+ *   entropy collapse   first step with H < 0.02 H0 while J < 0.9 Jmax
+ *   entropy explosion  first step with H > 2 H0 or more than half of H in the tail
+ *   stall              R stays within 1 % of Jmax - R0 around R0 to the end
+ * Survival is the first of collapse and divergence, censored at the horizon.
  *
  * By hand: J = 0 for one step, 1 for 99, then 0 for 100, horizon 200, drop 0.5: R falls below P / 2
  * at the fourth step after the fall, since (9/11)^4 = 0.448. */
