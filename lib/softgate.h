@@ -17,8 +17,12 @@
  *   objective/replay.h      exact loss and gradient of a batch of tokens
  *   objective/advantage.h   advantages from rewards;  objective/kl.h  KL estimators
  *   curve/curve.h       objectives on a grid of ratios, as a table
- *   backend/backend.h   softmax policies with large vocabularies: draw, update, observe
- *   sim/simulate.h      training runs of toy policies, as a table
+ *   backend/backend.h   rows of softmax policies with large vocabularies: draw, update, observe
+ *   backend/gates.h     gates over arrays of millions of ratios
+ *   backend/light_rows.h, backend/bandits.h   plain SGD at a cost free of the vocabulary; thousands of small runs
+ *   policy/policy.h     what the simulator trains: table, tree, network
+ *   sim/config.h, sim/simulate.h   experiments and their training runs, as a table
+ *   sim/collapse.h      when a run failed, and how
  *
  * Conventions: fallible functions return sg_status and take an sg_error last; the caller owns what *_alloc and
  * *_read return and frees it with *_free; nothing prints, exits or keeps global state; what is const may be
@@ -32,7 +36,11 @@
  *   sg_gate_value v = sg_objective_eval(&sapo, log(2), +1, -1);   // v.weight is 0.786448
  */
 #include "backend/backend.h"
+#include "backend/bandits.h"
+#include "backend/gates.h"
+#include "backend/light_rows.h"
 #include "core/rng.h"
+#include "core/stats.h"
 #include "core/status.h"
 #include "core/table.h"
 #include "core/text.h"
@@ -46,6 +54,9 @@
 #include "objective/objective.h"
 #include "objective/replay.h"
 #include "objective/sequence.h"
+#include "policy/policy.h"
+#include "sim/collapse.h"
+#include "sim/config.h"
 #include "sim/simulate.h"
 
 #endif

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/text.h"
-#include "sim/simulate.h"
+#include "softgate.h"
 
 static char *read_dictionary(void)
 {
