@@ -17,9 +17,10 @@
 #include "core/text.h"
 
 const char *const bench_names[] = {
-    "W1",         "W1g",        "W1s",       "W1.stats",     "W2.update",    "W2.step",
-    "W2.draw",    "W2.observe", "W2.light",  "W2.light.1e5", "W2.light.1e6", "W2a",
-    "W3.forward", "W3.fwdbwd",  "W3.grouped", "W3.large",    "W4",           NULL};
+    "W1",           "W1g",          "W1s",     "W1s.row",    "W1.stats",
+    "W2.update",    "W2.step",      "W2.draw", "W2.observe", "W2.light",
+    "W2.light.1e5", "W2.light.1e6", "W2a",     "W3.forward", "W3.fwdbwd",
+    "W3.grouped",   "W3.large",     "W4",      NULL};
 
 enum { LEAST_REPETITIONS = 7, USUAL_REPETITIONS = 15, MOST_REPETITIONS = 1000 };
 

@@ -14,7 +14,8 @@
  *
  *   W1          SAPO value and slope of 10^7 ratios
  *   W1g         the same for the hard clip of GRPO
- *   W1s         GSPO: 10^4 sequences of 1000 tokens
+ *   W1s         GSPO: 10^4 sequences of 1000 tokens, the slope written to every token
+ *   W1s.row     the same with one slope a sequence, which says as much
  *   W1.stats    mean weight, clip shares, histogram of W1
  *   W2.update   one SGD update of 64 states of 131072 tokens from 16 samples each (log-probabilities,
  *               SAPO, gradient)

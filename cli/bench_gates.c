@@ -17,6 +17,7 @@ typedef struct gate_data {
     size_t n, sequences;
     size_t *start;
     float *log_ratio, *ratio, *advantage, *value, *slope, *sequence_advantage;
+    bool by_row; /* W1s.row: one slope a sequence, none for its tokens */
     sg_gate_statistics statistics;
 } gate_data;
 
@@ -50,8 +51,9 @@ static void run_statistics(void *context)
 static void run_sequences(void *context)
 {
     gate_data *data = context;
-    sg_gates_apply_sequences(&data->objective, data->sequences, data->start, data->log_ratio,
-                             data->sequence_advantage, data->value, data->slope, NULL);
+    sg_gates_apply_sequences(
+        &data->objective, data->sequences, data->start, data->log_ratio, data->sequence_advantage,
+        data->value, data->by_row ? data->slope : NULL, data->by_row ? NULL : data->slope, NULL);
 }
 
 static double larger_error(double worst, float mine, double theirs)
@@ -96,7 +98,8 @@ static double error_of_sequences(const gate_data *data)
             sum += (double)data->log_ratio[t];
         sg_gate_value gate = sg_objective_eval(&data->objective, sum / length, a, 0);
         worst = larger_error(worst, data->value[i], gate.surrogate * a);
-        worst = larger_error(worst, data->slope[data->start[i] + 7], gate.coefficient * a / length);
+        worst = larger_error(worst, data->slope[data->by_row ? i : data->start[i] + 7],
+                             gate.coefficient * a / length);
     }
     return worst;
 }
@@ -131,13 +134,15 @@ static bool fill(gate_data *data)
 
 sg_status bench_gates_prepare(const char *name, size_t cut, bench_case *made, sg_error *error)
 {
-    bool sequences = strcmp(name, "W1s") == 0, statistics = strcmp(name, "W1.stats") == 0;
+    bool by_row = strcmp(name, "W1s.row") == 0, sequences = by_row || strcmp(name, "W1s") == 0,
+         statistics = strcmp(name, "W1.stats") == 0;
     const char *spec = sequences                  ? "gspo:eps_low=3e-4,eps_high=4e-4"
                        : strcmp(name, "W1g") == 0 ? "grpo:eps_low=0.2,eps_high=0.2"
                                                   : "sapo:tau_pos=1,tau_neg=1.05";
     gate_data *data = calloc(1, sizeof *data);
     if (!data)
         return sg_fail(error, SG_ENOMEM, "not enough memory for workload %s", name);
+    data->by_row = by_row;
     *made = (bench_case){.data = data, .free = gate_data_free};
     sg_status status = sg_objective_parse(&data->objective, spec, error);
     if (status != SG_OK)
@@ -158,8 +163,8 @@ sg_status bench_gates_prepare(const char *name, size_t cut, bench_case *made, sg
         made->traffic = BENCH_READ;
         made->error = error_of_statistics(data);
     } else if (sequences) {
-        made->bytes = 8 * n;
-        made->traffic = BENCH_COPY;
+        made->bytes = by_row ? 4 * n : 8 * n;
+        made->traffic = by_row ? BENCH_READ : BENCH_COPY;
         made->error = error_of_sequences(data);
     } else {
         made->bytes = 16 * n;

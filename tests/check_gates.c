@@ -239,15 +239,16 @@ START_TEST(sequences_share_one_ratio)
         start[i + 1] = start[i] + i % MOST;
     size_t n = start[SEQUENCES];
     float *d = malloc(2 * n * sizeof *d), *slope = d + n, advantage[SEQUENCES], value[SEQUENCES];
+    float row_slope[SEQUENCES];
     for (size_t i = 0; i < n; i++)
         d[i] = 2e-3f *
                (float)(sg_rng_uniform((sg_address){2, SG_STREAM_SYNTHETIC, 0, 0, 0, (uint32_t)i}) -
                        0.5);
     for (size_t i = 0; i < SEQUENCES; i++)
         advantage[i] = i % 2 ? 1.25f : -0.75f;
-    ck_assert_int_eq(
-        sg_gates_apply_sequences(&objective, SEQUENCES, start, d, advantage, value, slope, &error),
-        SG_OK);
+    ck_assert_int_eq(sg_gates_apply_sequences(&objective, SEQUENCES, start, d, advantage, value,
+                                              row_slope, slope, &error),
+                     SG_OK);
     size_t clipped = 0;
     for (size_t i = 0; i < SEQUENCES; i++) {
         double sum = 0, length = (double)(start[i + 1] - start[i]), a = (double)advantage[i];
@@ -259,8 +260,12 @@ START_TEST(sequences_share_one_ratio)
         clipped += !live;
         double bounded = fmin(fmax(s, low), high);
         ck_assert_double_eq_tol((double)value[i], fmin(s * a, bounded * a), 1e-7);
-        for (size_t t = start[i]; t < start[i + 1]; t++)
+        if (length == 0)
+            ck_assert_float_eq(row_slope[i], 0);
+        for (size_t t = start[i]; t < start[i + 1]; t++) {
             ck_assert_double_eq_tol((double)slope[t], live ? s * a / length : 0, 1e-7);
+            ck_assert_float_eq(slope[t], row_slope[i]);
+        }
     }
     ck_assert_uint_gt(clipped, 10);
     free(d);

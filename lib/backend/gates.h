@@ -26,12 +26,14 @@ sg_status sg_gates_apply(const sg_objective *objective, size_t n, const float *r
 
 /* Sequence level (GSPO): sequence i holds tokens start[i] .. start[i+1]-1 and one advantage. s =
  * exp(mean log_ratio), value[i] = f(s) * advantage[i], slope of each of its T tokens = c(s) *
- * advantage[i] / T. An empty sequence has s = 1. slope may be NULL. Sums of log-ratios are in
- * double precision. */
+ * advantage[i] / T. An empty sequence has s = 1. That slope is one number for the whole row:
+ * row_slope[i] takes it once (0 for an empty sequence), slope writes it to every token, which costs
+ * as much memory traffic as reading them; each may be NULL. Sums of log-ratios are in double
+ * precision. */
 sg_status sg_gates_apply_sequences(const sg_objective *objective, size_t sequences,
                                    const size_t *start, const float *log_ratio,
-                                   const float *advantage, float *value, float *slope,
-                                   sg_error *error);
+                                   const float *advantage, float *value, float *row_slope,
+                                   float *slope, sg_error *error);
 
 enum { SG_GATE_BINS = 20 };
 

@@ -13,7 +13,7 @@ rounds=${1:-3}
 threads=${2:-$(getconf _NPROCESSORS_ONLN)}
 softgate=${SOFTGATE:-build/softgate}
 python=${PYTHON:-/usr/bin/python3}
-workloads=${WORKLOADS:-W1 W1g W1s W2 W2a W3.forward W3.fwdbwd W3.grouped W4}
+workloads=${WORKLOADS:-W1 W1g W1s W1s.row W2 W2a W3.forward W3.fwdbwd W3.grouped W4}
 small=${SMALL:+--small}
 [ -x "$softgate" ] || { echo "compare.sh: $softgate is missing: run make first" >&2; exit 2; }
 "$python" -c 'import torch, numpy' 2>/dev/null || {
@@ -43,6 +43,7 @@ import torch
 folder, rounds, threads = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 PEERS = {
     "W1": ["W1", "W1n.sapo"], "W1g": ["W1g", "W1n.grpo"], "W1s": ["W1s", "W1n.gspo"],
+    "W1s.row": ["W1s", "W1n.gspo"],
     "W1.stats": ["W1"], "W2.update": ["W2.update", "W2.update_analytic", "W2.np_update"],
     "W2.step": ["W2.step"], "W2.draw": ["W2.multinomial", "W2.gumbel1", "W2.np_sample"],
     "W2.observe": ["W2.entropy"], "W2a": ["W2a.foreach", "W2a.loop"],

@@ -139,7 +139,7 @@ typedef struct sequence_call {
     size_t sequences;
     const size_t *start;
     const float *log_ratio, *advantage;
-    float *value, *slope;
+    float *value, *row_slope, *slope;
 } sequence_call;
 
 static void apply_sequence(const sequence_call *call, size_t i)
@@ -152,9 +152,11 @@ static void apply_sequence(const sequence_call *call, size_t i)
     sg_gate_value gate =
         sg_gate_at(call->objective->gate, &call->objective->parameter, at, advantage);
     call->value[i] = (float)(gate.surrogate * advantage);
+    float slope = length ? (float)(gate.coefficient * advantage / (double)length) : 0;
+    if (call->row_slope)
+        call->row_slope[i] = slope;
     if (call->slope && length)
-        call->kernels->fill(length, call->slope + first,
-                            (float)(gate.coefficient * advantage / (double)length));
+        call->kernels->fill(length, call->slope + first, slope);
 }
 
 static void apply_sequences(void *context, size_t group)
@@ -167,14 +169,14 @@ static void apply_sequences(void *context, size_t group)
 
 sg_status sg_gates_apply_sequences(const sg_objective *objective, size_t sequences,
                                    const size_t *start, const float *log_ratio,
-                                   const float *advantage, float *value, float *slope,
-                                   sg_error *error)
+                                   const float *advantage, float *value, float *row_slope,
+                                   float *slope, sg_error *error)
 {
     sg_status status = check_gate(objective, true, error);
     if (status != SG_OK || sequences == 0)
         return status;
-    sequence_call call = {kernels(), objective, sequences, start,
-                          log_ratio, advantage, value,     slope};
+    sequence_call call = {kernels(), objective, sequences, start, log_ratio,
+                          advantage, value,     row_slope, slope};
     size_t tokens = start[sequences] - start[0];
     size_t groups = (sequences + SEQUENCES_AT_ONCE - 1) / SEQUENCES_AT_ONCE;
     sg_for_each(groups, tokens / groups, apply_sequences, &call);
