@@ -134,7 +134,8 @@ static sg_status build(sg_drawing *drawing, bool log_axis, sg_error *error)
         drawing->figure->width = 0.75;
         snprintf(drawing->remark, sizeof drawing->remark,
                  "Simulation: one synthetic batch of %zu responses of %zu tokens, mean variance of "
-                 "the log-ratio %.2g.",
+                 "the log-ratio %.2g, a size that brings GSPO's share near the published one; only "
+                 "the contrast between the bars is a result.",
                  config.responses, config.tokens, sg_table_get_real(table, 6, BARS - 1));
     }
     sg_batch_free(batch);
@@ -153,12 +154,9 @@ static sg_status build_log(sg_drawing *drawing, sg_error *error)
 
 #define CAPTION                                                                                    \
     "Mean fraction of clipped tokens: published by the GSPO paper (arXiv 2507.18071, Figure 2), "  \
-    "and of the "                                                                                  \
-    "same clips on a synthetic batch, where SAPO counts as 1 - EUR, one minus the mean weight. "   \
-    "Reader: a "                                                                                   \
-    "sequence clip discards two orders of magnitude more tokens than a token clip and can still "  \
-    "train well, "                                                                                 \
-    "so clip fraction alone is not a health measure."
+    "and of the same clips on a synthetic batch, where SAPO counts as 1 - EUR, one minus the mean " \
+    "weight. Reader: a sequence clip discards two orders of magnitude more tokens than a token "   \
+    "clip and can still train well, so clip fraction alone is not a health measure."
 
 const sg_recipe sg_recipe_r7 = {
     .name = "R7",
