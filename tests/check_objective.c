@@ -41,12 +41,12 @@ typedef struct reference {
     double value[8];
 } reference;
 
-/* Printed with six digits from independent computations; 13.2; q = 0.3 for dppo-tv. */
+/* Printed with six digits from independent computations; q = 0.3 for dppo-tv. */
 static const reference coefficients[] = {
 #include "reference_coefficients.inc"
 };
 
-/* Printed with six digits from independent computations; 13.3. */
+/* Printed with six digits from independent computations. */
 static const reference surrogates[] = {
 #include "reference_surrogates.inc"
 };
@@ -76,7 +76,7 @@ END_TEST
 
 START_TEST(sapo_has_its_reference_values)
 {
-    /* objectives.md 13.1: tau; f(0), f(1), f(2), f(5); w(0), w(0.5), w(2), w(3), w(5) */
+    /* tau; f(0), f(1), f(2), f(5); w(0), w(0.5), w(2), w(3), w(5) */
     static const double rows[][10] = {
         {0.5, 3.02033, 4, 4.97967, 7.04638, 0.940015, 0.984536, 0.940015, 0.786448, 0.419974},
         {0.95, 1.17425, 2.10526, 3.03627, 4.11839, 0.804432, 0.945649, 0.804432, 0.452721,
@@ -176,7 +176,7 @@ END_TEST
 
 START_TEST(coefficients_have_their_limits)
 {
-    /* objectives.md 10.3: r -> infinity for A > 0, A < 0; r -> 0 for A > 0, A < 0. */
+    /* r -> infinity for A > 0, A < 0; r -> 0 for A > 0, A < 0. */
     static const struct {
         const char *spec;
         double limit[4];

@@ -8,7 +8,7 @@
 
 #include "core/status.h"
 
-/* Advantages of responses from their outcome rewards, within groups of responses to one prompt (objectives.md 8). With n
+/* Advantages of responses from their outcome rewards, within groups of responses to one prompt. With n
  * responses in a group, mean and std (n - 1) of their rewards R:
  *   grpo                   (R - mean) / (std + eps)                                   2402.03300
  *   grpo-batch             (R - mean) / (std of the whole batch + eps)                TRL scale_rewards=batch

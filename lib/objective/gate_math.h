@@ -3,7 +3,7 @@
  *   SG_REAL            the number type
  *   SG_NAME(name)      the name with the precision's suffix
  *   SG_MATH(function)  the maths function of that precision (exp or expf, ...)
- * Formulas: objectives.md 3; papers are named at each gate. */
+ * The paper of each formula is named at its gate; methods.c lists them all. */
 
 /* One ratio x: its logarithm, itself, and x - 1 (kept apart because it is exact near x = 1). */
 typedef struct SG_NAME(sg_gate_point) {

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-/* Per-token estimators of KL(p || ref) from samples of p, with e = logp - logp_ref (Schulman 2020; objectives.md 9):
+/* Per-token estimators of KL(p || ref) from samples of p, with e = logp - logp_ref (Schulman 2020):
  *   k1 e    abs |e|    k2 e^2 / 2    k3 exp(-e) - 1 + e
  * and their derivative by logp. k1+ and k3+ (verl) have the value of k1 and k3 and the derivative of k2, because those
  * values have a derivative whose mean is not the gradient of the KL.

@@ -25,7 +25,7 @@ typedef struct sg_objective {
     sg_gate_kind gate;
     sg_level level;
     sg_gate_parameters parameter;
-    sg_aggregate_mode aggregate;   /* natural aggregation of the method (objectives.md 7) */
+    sg_aggregate_mode aggregate;   /* natural aggregation of the method */
     const struct sg_method *method; /* its descriptor; static storage */
 } sg_objective;
 

@@ -14,7 +14,7 @@
 
 /* What an objective does with a given batch: the exact loss and its derivative by every log-probability,
  *     L = sum_it a_it (token loss_it) (weight_it) + a_it beta KL_it,     dL / d logp_new_it = -a_it A_it c_it + ...
- * in fp64, and the statistics that explain it (objectives.md 11). */
+ * in fp64, and the statistics that explain it. */
 
 /* What happens to |log_ratio| > limit. ZERO keeps the value at the limit and gives the token no gradient (verl, SkyRL,
  * OpenRLHF); CAP evaluates value and gradient coefficient at the limit. */

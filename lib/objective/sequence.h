@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* From token gates to a sequence gate (SAPO paper, assumptions A1 and A2; objectives.md 5). For one row with
+/* From token gates to a sequence gate (SAPO paper, assumptions A1 and A2). For one row with
  * live log-ratios d_t, mean mu and population variance Var, and the log-form gate g(z) = sech^2(tau z / 2):
  *   D      = |mean_t g(d_t) - g(mu)|            <= (tau^2 / 4) Var, a theorem
  *   D_true = |mean_t w(exp d_t) - g(mu)|        with the gate that the optimiser uses; no bound holds
