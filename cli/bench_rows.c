@@ -231,6 +231,6 @@ sg_status bench_rows_prepare(const char *name, size_t cut, bench_case *made, sg_
     data->time = 1;
     data->optimizer = (sg_optimizer){.kind = SG_SGD, .lr = 0.5};
     if (strcmp(name, "W2a") == 0)
-        data->optimizer = (sg_optimizer){SG_ADAM, 1e-3, 0.9, 0.999, 1e-8};
+        data->optimizer = (sg_optimizer){SG_ADAM, 1e-3, 0.9, 0.999, 1e-8, 0};
     return prepare(data, name, made, error);
 }

@@ -51,7 +51,7 @@ static sg_policy_change step(sg_policy *policy, sg_optimizer_kind kind, sg_proje
     int32_t said[RESPONSES];
     memcpy(said, tokens, sizeof said);
     sg_responses responses = {RESPONSES, 1, prompt, NULL, length, said};
-    sg_policy_step how = {.optimizer = {kind, 0.1, 0.9, 0.999, 1e-8},
+    sg_policy_step how = {.optimizer = {kind, 0.1, 0.9, 0.999, 1e-8, 0.1},
                           .time = 1,
                           .clip_norm = clip,
                           .projection = projection};

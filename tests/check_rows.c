@@ -20,12 +20,16 @@ static const size_t vocabularies[] = {2, 3, 1000, 1024, 1025, 5000, 131072};
 enum { VOCABULARIES = sizeof vocabularies / sizeof *vocabularies, SAMPLES = 16, STEPS = 5 };
 
 static const sg_optimizer optimizers[] = {
-    {SG_SGD, 0.5, 0, 0, 0},
-    {SG_MOMENTUM, 0.2, 0.9, 0, 0},
-    {SG_ADAM, 0.02, 0.9, 0.999, 1e-8},
-    {SG_ADAM, 0.02, 0.9, 0.95, 0},
-    {SG_SGD, 2e-4, 0, 0, 0}, /* steps so small that the short series serve */
-    {SG_ADAM, 1e-4, 0.9, 0.999, 1e-8},
+    {SG_SGD, 0.5, 0, 0, 0, 0},
+    {SG_MOMENTUM, 0.2, 0.9, 0, 0, 0},
+    {SG_ADAM, 0.02, 0.9, 0.999, 1e-8, 0},
+    {SG_ADAM, 0.02, 0.9, 0.95, 0, 0},
+    {SG_SGD, 2e-4, 0, 0, 0, 0}, /* steps so small that the short series serve */
+    {SG_ADAM, 1e-4, 0.9, 0.999, 1e-8, 0},
+    {SG_ADAMW, 0.02, 0.9, 0.999, 1e-8, 0.1},
+    {SG_ADAMW, 1e-3, 0.9, 0.95, 0, 0.01},
+    {SG_COUPLED_ADAM, 1e-3, 0.9, 0.999, 1e-8, 0},
+    {SG_COUPLED_ADAM, 1e-5, 0.9, 0.95, 0, 0},
 };
 enum { OPTIMIZERS = sizeof optimizers / sizeof *optimizers };
 
@@ -400,7 +404,7 @@ START_TEST(offset_follows_a_long_drift)
 {
     sg_rows *rows = rows_new(1, 1000, SG_FP32, SG_ADAM);
     rows_twin *twin = rows_twin_new(1000, 1);
-    sg_optimizer adam = {SG_ADAM, 0.5, 0.9, 0.999, 1e-12};
+    sg_optimizer adam = {SG_ADAM, 0.5, 0.9, 0.999, 1e-12, 0};
     int32_t token = 7;
     double push = -1e-3;
     sg_row_change mine, theirs;
@@ -424,7 +428,7 @@ END_TEST
 START_TEST(rounding_residue_moves_nobody)
 {
     sg_rows *rows = rows_new(1, 1000, SG_FP64, SG_ADAM);
-    sg_optimizer adam = {SG_ADAM, 0.1, 0.9, 0.999, 0};
+    sg_optimizer adam = {SG_ADAM, 0.1, 0.9, 0.999, 0, 0};
     int32_t tokens[] = {1, 2, 3};
     double pushes[] = {0.1, 0.2, -0.30000000000000004 + 0x1p-54}, z[1000];
     ck_assert_double_ne(pushes[0] + pushes[1] + pushes[2], 0);
@@ -444,7 +448,7 @@ END_TEST
 START_TEST(fp32_adam_sees_tiny_gradients)
 {
     sg_rows *rows = rows_new(1, 1000, SG_FP32, SG_ADAM);
-    sg_optimizer adam = {SG_ADAM, 0.1, 0.9, 0.999, 1e-20};
+    sg_optimizer adam = {SG_ADAM, 0.1, 0.9, 0.999, 1e-20, 0};
     int32_t token = 1;
     double push = 1e-9, z[1000];
     sg_rows_update(rows, &adam, 1, 0, 1, 1, &token, &push, NULL);
@@ -493,10 +497,100 @@ START_TEST(inner_updates_are_the_separate_calls)
 }
 END_TEST
 
+/* Where the gradient sums to zero, so do coupled-adam's changes; adam's do not. */
+START_TEST(coupled_adam_keeps_the_sum_of_a_row)
+{
+    enum { V = 5000 };
+    static const sg_optimizer_kind kinds[] = {SG_ADAM, SG_COUPLED_ADAM};
+    for (int k = 0; k < 2; k++) {
+        sg_optimizer optimizer = {kinds[k], 1e-3, 0.9, 0.999, 1e-8, 0};
+        sg_rows *rows = rows_new(1, V, SG_FP64, optimizer.kind);
+        double *z = random_logits(V, 6, 2), sum = 0, size = 0, was[V];
+        set_logits(rows, 0, z);
+        sg_rows_get_logits(rows, 0, was);
+        for (uint32_t step = 1; step <= STEPS; step++) {
+            int32_t tokens[SAMPLES];
+            double pushes[SAMPLES];
+            make_samples(step, V, tokens, pushes);
+            sg_rows_update(rows, &optimizer, step, 0, 1, SAMPLES, tokens, pushes, NULL);
+        }
+        sg_rows_get_logits(rows, 0, z);
+        for (size_t i = 0; i < V; i++) {
+            sum += z[i] - was[i];
+            size += fabs(z[i] - was[i]);
+        }
+        ck_assert_double_gt(size, 0.1);
+        if (optimizer.kind == SG_COUPLED_ADAM)
+            ck_assert_double_le(fabs(sum), 1e-10 * size);
+        else
+            ck_assert_double_gt(fabs(sum), 1e-2 * size);
+        free(z);
+        sg_rows_free(rows);
+    }
+}
+END_TEST
+
+/* By hand: V = 4, logits 0, one push -1 on token 2: g = (1/4, 1/4, -3/4, 1/4), mean of g^2 3/16. */
+START_TEST(first_step_of_coupled_adam_by_hand)
+{
+    for (int precision = SG_FP32; precision <= SG_FP64; precision++) {
+        sg_rows *rows = rows_new(1, 4, precision, SG_COUPLED_ADAM);
+        sg_optimizer coupled = {SG_COUPLED_ADAM, 0.1, 0.9, 0.999, 0, 0};
+        int32_t token = 2;
+        double push = -1, z[4], tolerance = precision == SG_FP32 ? 1e-7 : 1e-15;
+        sg_rows_update(rows, &coupled, 1, 0, 1, 1, &token, &push, NULL);
+        sg_rows_get_logits(rows, 0, z);
+        ck_assert_double_eq_tol(z[0], 0.1 * 0.25 / sqrt(3.0 / 16), tolerance);
+        ck_assert_double_eq_tol(z[2], -3 * 0.1 * 0.25 / sqrt(3.0 / 16), 2 * tolerance);
+        sg_rows_free(rows);
+    }
+}
+END_TEST
+
+/* Without pushes all logits fade by 1 - lr weight_decay a step, the constant like the others. */
+START_TEST(weight_decay_alone_shrinks_every_logit)
+{
+    enum { V = 3000, TIMES = 50 };
+    for (int precision = SG_FP32; precision <= SG_FP64; precision++) {
+        sg_rows *rows = rows_new(1, V, precision, SG_ADAMW);
+        sg_optimizer adamw = {SG_ADAMW, 0.1, 0.9, 0.999, 1e-8, 0.2};
+        double *z = random_logits(V, 7, 3), now[V], left = pow(1 - 0.1 * 0.2, TIMES);
+        for (size_t i = 0; i < V; i++)
+            z[i] += 40;
+        z[5] = -INFINITY;
+        set_logits(rows, 0, z);
+        for (uint32_t step = 1; step <= TIMES; step++)
+            sg_rows_update(rows, &adamw, step, 0, 1, 0, NULL, NULL, NULL);
+        sg_rows_get_logits(rows, 0, now);
+        ck_assert_double_infinite(now[5]);
+        for (size_t i = 0; i < V; i++)
+            if (i != 5)
+                ck_assert_double_eq_tol(now[i], left * z[i],
+                                        precision == SG_FP32 ? TIMES * 2e-7 : TIMES * 1e-14);
+        free(z);
+        sg_rows_free(rows);
+    }
+}
+END_TEST
+
+/* adamw without decay is adam, to the bit. */
+START_TEST(no_decay_is_adam)
+{
+    size_t length;
+    sg_optimizer adam = optimizers[2], adamw = adam;
+    adamw.kind = SG_ADAMW;
+    double *a = scenario(2, 5000, SG_FP32, &adam, true, &length);
+    double *b = scenario(2, 5000, SG_FP32, &adamw, true, &length);
+    ck_assert_mem_eq(a, b, length * sizeof *a);
+    free(a);
+    free(b);
+}
+END_TEST
+
 START_TEST(copies_carry_the_optimiser_state)
 {
-    sg_optimizer adam = optimizers[2];
-    sg_rows *a = rows_new(3, 2000, SG_FP32, SG_ADAM), *b = rows_new(3, 2000, SG_FP32, SG_ADAM);
+    sg_optimizer adam = optimizers[_i];
+    sg_rows *a = rows_new(3, 2000, SG_FP32, adam.kind), *b = rows_new(3, 2000, SG_FP32, adam.kind);
     int32_t tokens[] = {4, 5, 6};
     double pushes[] = {1, -2, 0.5}, za[2000], zb[2000];
     sg_rows_update(a, &adam, 1, 0, 3, 1, tokens, pushes, NULL);
@@ -545,9 +639,10 @@ END_TEST
 
 START_TEST(memory_stays_near_the_parameters)
 {
-    for (int kind = SG_SGD; kind <= SG_ADAM; kind++) {
+    static const double arrays[] = {1, 2, 3, 3, 2};
+    for (int kind = SG_SGD; kind <= SG_COUPLED_ADAM; kind++) {
         sg_rows_config config = {4, 131072, 20, SG_FP32, (sg_optimizer_kind)kind};
-        double parameters = 4.0 * 131072 * sizeof(float) * (1 + kind);
+        double parameters = 4.0 * 131072 * sizeof(float) * arrays[kind];
         ck_assert_double_le((double)sg_rows_bytes(&config), 1.05 * parameters);
     }
 }
@@ -573,7 +668,11 @@ Suite *rows_suite(void)
     tcase_add_test(tests, rounding_residue_moves_nobody);
     tcase_add_test(tests, fp32_adam_sees_tiny_gradients);
     tcase_add_test(tests, inner_updates_are_the_separate_calls);
-    tcase_add_test(tests, copies_carry_the_optimiser_state);
+    tcase_add_test(tests, coupled_adam_keeps_the_sum_of_a_row);
+    tcase_add_test(tests, first_step_of_coupled_adam_by_hand);
+    tcase_add_test(tests, weight_decay_alone_shrinks_every_logit);
+    tcase_add_test(tests, no_decay_is_adam);
+    tcase_add_loop_test(tests, copies_carry_the_optimiser_state, 0, OPTIMIZERS);
     tcase_add_test(tests, wrong_configurations_are_refused);
     tcase_add_test(tests, memory_stays_near_the_parameters);
     suite_add_tcase(suite, tests);

@@ -198,7 +198,7 @@ START_TEST(responses_in_any_order_reach_their_rows)
         }
         ck_assert_uint_eq(f.length[i], LENGTH);
     }
-    sg_policy_step step = {.optimizer = {kind, 0.1, 0.9, 0.99, 1e-8}, .time = 1};
+    sg_policy_step step = {.optimizer = {kind, 0.1, 0.9, 0.99, 1e-8, 0.1}, .time = 1};
     sg_policy_change free_change, change;
     sg_policy *twin;
     ck_assert_int_eq(f.policy->methods->clone(f.policy, &twin, NULL), SG_OK);
@@ -274,7 +274,7 @@ START_TEST(a_saved_table_continues_bit_for_bit)
     start(&f, SG_ADAM);
     const sg_policy_methods *methods = f.policy->methods;
     ck_assert_int_eq(methods->clone(f.policy, &other, NULL), SG_OK);
-    sg_policy_step step = {.optimizer = {SG_ADAM, 0.1, 0.9, 0.99, 1e-8}, .time = 1};
+    sg_policy_step step = {.optimizer = {SG_ADAM, 0.1, 0.9, 0.99, 1e-8, 0}, .time = 1};
     methods->update(f.policy, &step, &f.r, f.pushes, NULL, NULL);
     size_t size = methods->save(f.policy, NULL);
     char *bytes = malloc(size), *again = malloc(size);

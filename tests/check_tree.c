@@ -285,7 +285,7 @@ START_TEST(training_equals_the_naive_tree)
         for (uint32_t i = 0; i < COUNT * ROOM; i++)
             a.pushes[i] = 0.1 * normal(step, 5, i);
         double lr = shape.optimizer == SG_ADAM ? 0.05 : 0.4;
-        sg_policy_step how = {.optimizer = {shape.optimizer, lr, 0.8, 0.95, 1e-8},
+        sg_policy_step how = {.optimizer = {shape.optimizer, lr, 0.8, 0.95, 1e-8, 0.3},
                               .time = step,
                               .clip_norm = step % 2 == 0 ? 0.1 : 0};
         sg_policy_change mine, theirs;
@@ -496,7 +496,7 @@ START_TEST(a_saved_tree_continues_bit_for_bit)
     pair_init(&y, shape);
     answers_init(&a, &shape);
     const sg_policy_methods *methods = x.tree->methods;
-    sg_policy_step step = {.optimizer = {shape.optimizer, 0.05, 0.8, 0.95, 1e-8}, .time = 1};
+    sg_policy_step step = {.optimizer = {shape.optimizer, 0.05, 0.8, 0.95, 1e-8, 0.3}, .time = 1};
     for (; step.time <= 6; step.time++) {
         draw(x.tree, &a, (uint32_t)step.time);
         for (uint32_t i = 0; i < COUNT * ROOM; i++)
@@ -553,7 +553,7 @@ START_TEST(threads_do_not_change_a_bit)
             draw(x.tree, &a, step);
             for (uint32_t i = 0; i < COUNT * ROOM; i++)
                 a.pushes[i] = normal(step, 6, i);
-            sg_policy_step how = {.optimizer = {SG_ADAM, 0.05, 0.8, 0.95, 1e-8}, .time = step};
+            sg_policy_step how = {.optimizer = {SG_ADAM, 0.05, 0.8, 0.95, 1e-8, 0}, .time = step};
             sg_policy_change change;
             x.tree->methods->update(x.tree, &how, &a.r, a.pushes, &change, NULL);
         }

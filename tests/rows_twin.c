@@ -82,7 +82,9 @@ void rows_twin_update(rows_twin *twin, const sg_optimizer *o, uint64_t time, siz
             change->upward_push += g[i];
     for (size_t j = 0; j < n; j++)
         g[tokens[j]] += pushes[j];
-    double *delta = malloc(vocabulary * sizeof *delta);
+    double *delta = malloc(vocabulary * sizeof *delta), mean = 0;
+    for (size_t i = 0; i < vocabulary; i++)
+        mean += g[i] * g[i] / (double)vocabulary;
     for (size_t i = 0; i < vocabulary; i++) {
         if (o->kind == SG_SGD) {
             delta[i] = o->lr * g[i];
@@ -90,12 +92,15 @@ void rows_twin_update(rows_twin *twin, const sg_optimizer *o, uint64_t time, siz
             twin->m[i] = o->beta1 * twin->m[i] + g[i];
             delta[i] = o->lr * twin->m[i];
         } else {
+            double square = o->kind == SG_COUPLED_ADAM ? mean : g[i] * g[i];
             twin->m[i] = o->beta1 * twin->m[i] + (1 - o->beta1) * g[i];
-            twin->v[i] = o->beta2 * twin->v[i] + (1 - o->beta2) * g[i] * g[i];
+            twin->v[i] = o->beta2 * twin->v[i] + (1 - o->beta2) * square;
             double mhat = twin->m[i] / (1 - pow(o->beta1, (double)time));
             double vhat = twin->v[i] / (1 - pow(o->beta2, (double)time));
             delta[i] = mhat == 0 ? 0 : o->lr * mhat / (sqrt(vhat) + o->eps);
         }
+        if (o->kind == SG_ADAMW)
+            delta[i] -= o->lr * o->weight_decay * twin->z[i];
         change->grad_norm2 += g[i] * g[i];
         change->delta_norm2 += delta[i] * delta[i];
         if (!sampled[i] && delta[i] > change->max_unsampled_push)

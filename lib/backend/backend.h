@@ -39,17 +39,34 @@
 
 typedef enum sg_backend_kind { SG_BACKEND_AUTO, SG_BACKEND_CPU, SG_BACKEND_CUDA } sg_backend_kind;
 typedef enum sg_precision { SG_FP32, SG_FP64 } sg_precision;
-typedef enum sg_optimizer_kind { SG_SGD, SG_MOMENTUM, SG_ADAM } sg_optimizer_kind;
+typedef enum sg_optimizer_kind {
+    SG_SGD,
+    SG_MOMENTUM,
+    SG_ADAM,
+    SG_ADAMW,
+    SG_COUPLED_ADAM
+} sg_optimizer_kind;
 
 /* The ascent direction of sgd: delta = lr g. momentum: b = beta1 b + g, delta = lr b. adam: Kingma and Ba with bias
- * correction, delta = lr mhat / (sqrt(vhat) + eps). */
+ * correction, delta = lr mhat / (sqrt(vhat) + eps). adamw (1711.05101): adam, and delta -= lr weight_decay z. In a row
+ * z is the logit as it was set and moved since, constant included; the constant fades like the rest and pi does not
+ * depend on it. coupled-adam (2502.08441): adam, but every token of a row has the same v, which follows the mean of
+ * g^2 over the vocabulary. So sum_v delta_v = 0 where sum_v g_v = 0, as with sgd, and the step of a token that has
+ * most of the gradient is about lr sqrt(V), not lr. */
 typedef struct sg_optimizer {
     sg_optimizer_kind kind;
-    double lr;    /* > 0; may be changed from call to call */
-    double beta1; /* momentum, adam: in [0, 1) */
-    double beta2; /* adam: in [0, 1) */
-    double eps;   /* adam: >= 0 */
+    double lr;           /* > 0; may be changed from call to call */
+    double beta1;        /* all but sgd: in [0, 1) */
+    double beta2;        /* the adams: in [0, 1) */
+    double eps;          /* the adams: >= 0 */
+    double weight_decay; /* adamw: >= 0 */
 } sg_optimizer;
+
+/* Numbers that a parameter takes: itself, and its moments. */
+static inline size_t sg_optimizer_arrays(sg_optimizer_kind kind)
+{
+    return kind == SG_SGD ? 1 : kind == SG_ADAM || kind == SG_ADAMW ? 3 : 2;
+}
 
 typedef struct sg_rows_config {
     size_t states;

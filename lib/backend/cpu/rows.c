@@ -44,7 +44,8 @@ static bool layout_init(layout *plan, const sg_rows_config *config)
     /* The arrays start at different offsets inside a page, so that equal tokens do not compete for
      * cache sets. */
     size_t reals = round_up(config->states * plan->padded * plan->real_size, 4096) + 17 * 64;
-    bool has_m = config->optimizer != SG_SGD, has_v = config->optimizer == SG_ADAM;
+    size_t arrays = sg_optimizer_arrays(config->optimizer);
+    bool has_m = arrays > 1, has_v = arrays > 2;
     plan->m = reals;
     plan->v = plan->m + (has_m ? reals : 0);
     plan->mass = plan->v + (has_v ? reals : 0);
@@ -144,8 +145,8 @@ sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_c
     made->block = block;
     made->block_bytes = plan.bytes;
     made->q = block;
-    made->m = config->optimizer != SG_SGD ? made->q + plan.m : NULL;
-    made->v = config->optimizer == SG_ADAM ? made->q + plan.v : NULL;
+    made->m = plan.v > plan.m ? made->q + plan.m : NULL;
+    made->v = plan.mass > plan.v ? made->q + plan.v : NULL;
     made->mass = (double *)(void *)(made->q + plan.mass);
     made->heads = (sg_row_head *)(void *)(made->q + plan.heads);
     choose_kernels(made);

@@ -27,7 +27,8 @@ typedef struct sg_row_view {
 /* What is known before the pass over a row. The gradient of an unsampled token is `gradient` * q.
  */
 typedef struct sg_row_job {
-    sg_optimizer_kind kind;
+    sg_optimizer_kind
+        kind;        /* sgd, momentum or adam: the others are one of them with other numbers */
     double reach;    /* upper bound of every |delta| */
     bool near;       /* every |delta| <= SG_NEAR: one power of two is enough and shift is 0 */
     bool sparse;     /* only sampled tokens move (SGD with W = 0) */
@@ -35,8 +36,10 @@ typedef struct sg_row_job {
     double gradient; /* -W / Z */
     double scale;    /* of the stored moments */
     double beta1, beta2;
+    double fresh;         /* momentum: weight of the gradient in the stored mean */
     double step;          /* sgd, momentum: lr / scale; adam: lr with the bias corrections */
     double eps;           /* adam: added to sqrt(v) in the scale of the stored moments */
+    double decay, offset; /* adam: x -= decay (log q + offset) */
     double shift;         /* subtracted from every new logit */
     double inverse_total; /* 1 / Z */
     size_t n;
@@ -113,6 +116,8 @@ typedef struct sg_row_kernels {
     /* sums may be NULL. Stores the new masses of the tiles. */
     void (*update)(const sg_row_view *row, const sg_row_job *job, size_t first, size_t end,
                    sg_row_sums *sums);
+    /* Squared 2-norm of the gradient. */
+    double (*norm2)(const sg_row_view *row, const sg_row_job *job, size_t first, size_t end);
     /* Greatest new log q that the job would give without a shift. */
     double (*peak)(const sg_row_view *row, const sg_row_job *job, size_t first, size_t end);
     void (*look)(const sg_row_view *row, size_t head, size_t first, size_t end, sg_row_look *look);
@@ -129,7 +134,8 @@ extern const sg_row_kernels sg_row_kernels_avx512[2];
 
 typedef struct sg_row_head {
     double total;     /* Z = sum q, added in a fixed tree over the tiles */
-    double bound;     /* momentum: upper bound of |b| */
+    double bound;     /* momentum, coupled-adam: upper bound of the stored mean */
+    double second;    /* coupled-adam: v */
     int64_t exponent; /* offset = exponent * ln 2 */
 } sg_row_head;
 

@@ -201,8 +201,8 @@ static void gather(touched *list, const sg_row_job *job, const tile_filter *filt
 #include "backend/cpu/rows_kernels.h"
 
 const sg_row_kernels SG_TABLE[2] = {
-    [SG_FP32] = {set_f32, get_f32, fill_f32, rescale_f32, update_f32, peak_f32, look_f32, find_f32,
-                 at_f32},
-    [SG_FP64] = {set_f64, get_f64, fill_f64, rescale_f64, update_f64, peak_f64, look_f64, find_f64,
-                 at_f64},
+    [SG_FP32] = {set_f32, get_f32, fill_f32, rescale_f32, update_f32, norm2_f32, peak_f32, look_f32,
+                 find_f32, at_f32},
+    [SG_FP64] = {set_f64, get_f64, fill_f64, rescale_f64, update_f64, norm2_f64, peak_f64, look_f64,
+                 find_f64, at_f64},
 };

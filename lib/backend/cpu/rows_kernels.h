@@ -99,13 +99,14 @@ static void SG_NAME(changes)(const SG_NAME(tile) * tile, const sg_row_job *job, 
     SG_REAL gradient = (SG_REAL)(job->gradient * job->scale), step = (SG_REAL)job->step;
     SG_REAL beta1 = (SG_REAL)job->beta1, beta2 = (SG_REAL)job->beta2, eps = (SG_REAL)job->eps;
     SG_REAL rest1 = (SG_REAL)(1 - job->beta1), rest2 = (SG_REAL)(1 - job->beta2);
+    SG_REAL fresh = (SG_REAL)(job->gradient * job->scale * job->fresh);
     if (job->kind == SG_SGD) {
         SG_REAL factor = (SG_REAL)(job->gradient * job->step);
         for (size_t i = 0; i < tile->n; i++)
             x[i] = factor * q[i];
     } else if (job->kind == SG_MOMENTUM) {
         for (size_t i = 0; i < tile->n; i++) {
-            SG_REAL b = beta1 * m[i] + gradient * q[i];
+            SG_REAL b = beta1 * m[i] + fresh * q[i];
             x[i] = step * b;
             m[i] = look_only ? m[i] : b;
         }
@@ -116,6 +117,13 @@ static void SG_NAME(changes)(const SG_NAME(tile) * tile, const sg_row_job *job, 
             x[i] = step * first / (SG_SQRT(second) + eps);
             m[i] = look_only ? m[i] : first;
             v[i] = look_only ? v[i] : second;
+        }
+    }
+    if (job->decay > 0) { /* a token that has underflowed stays where it is */
+        SG_REAL decay = (SG_REAL)job->decay, constant = (SG_REAL)(job->decay * job->offset);
+        for (size_t i = 0; i < tile->n; i++) {
+            SG_REAL fade = decay * SG_ENTROPY_LOG(q[i]) + constant;
+            x[i] -= q[i] > 0 ? fade : 0;
         }
     }
 }
@@ -138,13 +146,15 @@ static void SG_NAME(touched_changes)(touched *list, const sg_row_job *job)
         if (job->kind == SG_SGD) {
             list->x[k] = job->step * g;
         } else if (job->kind == SG_MOMENTUM) {
-            list->m[k] = job->beta1 * list->m[k] + g;
+            list->m[k] = job->beta1 * list->m[k] + job->fresh * g;
             list->x[k] = job->step * list->m[k];
         } else {
             list->m[k] = job->beta1 * list->m[k] + (1 - job->beta1) * g;
             list->v[k] = job->beta2 * list->v[k] + (1 - job->beta2) * (g * g);
             list->x[k] = job->step * list->m[k] / (sqrt(list->v[k]) + job->eps);
         }
+        if (job->decay > 0 && list->q[k] > 0)
+            list->x[k] -= job->decay * (sg_log(list->q[k]) + job->offset);
     }
 }
 
@@ -369,6 +379,50 @@ static void SG_NAME(update)(const sg_row_view *row, const sg_row_job *job, size_
     else
         for (size_t t = first; t < end; t++)
             SG_NAME(update_tile)(row, job, &filter, &list, t, NULL);
+}
+
+static double SG_NAME(norm2_tile)(const sg_row_view *row, const sg_row_job *job,
+                                  const tile_filter *filter, touched *list, size_t index)
+{
+    SG_NAME(tile) tile = SG_NAME(tile_at)(row, index);
+    _Alignas(64) SG_REAL free[SG_TILE];
+    const SG_REAL *q = tile.q;
+    double sum = 0;
+    gather(list, job, filter, index);
+    SG_NAME(lift)(list, &tile);
+    if (list->count > 0 && job->gradient != 0) {
+        memcpy(free, q, tile.n * sizeof *free);
+        for (size_t k = 0; k < list->count; k++)
+            free[list->index[k]] = 0;
+        q = free;
+    }
+    if (job->gradient != 0)
+        sum = job->gradient * job->gradient * SG_NAME(tile_square)(q, tile.n);
+    for (size_t k = 0; k < list->count; k++) {
+        double g = list->push[k] + job->gradient * list->q[k];
+        sum += g * g;
+    }
+    return sum;
+}
+
+static double SG_NAME(norm2_tree)(const sg_row_view *row, const sg_row_job *job,
+                                  const tile_filter *filter, touched *list, size_t first,
+                                  size_t end)
+{
+    if (end - first == 1)
+        return SG_NAME(norm2_tile)(row, job, filter, list, first);
+    size_t middle = sg_tree_split(first, end);
+    double left = SG_NAME(norm2_tree)(row, job, filter, list, first, middle);
+    return left + SG_NAME(norm2_tree)(row, job, filter, list, middle, end);
+}
+
+static double SG_NAME(norm2)(const sg_row_view *row, const sg_row_job *job, size_t first,
+                             size_t end)
+{
+    touched list;
+    tile_filter filter;
+    filter_init(&filter, job);
+    return SG_NAME(norm2_tree)(row, job, &filter, &list, first, end);
 }
 
 static double SG_NAME(peak)(const sg_row_view *row, const sg_row_job *job, size_t first, size_t end)

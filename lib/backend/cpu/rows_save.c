@@ -61,6 +61,6 @@ void sg_rows_forget(sg_rows *rows)
             memset(view.m, 0, rows->padded * rows->real_size);
         if (view.v != NULL)
             memset(view.v, 0, rows->padded * rows->real_size);
-        rows->heads[state].bound = 0;
+        rows->heads[state].bound = rows->heads[state].second = 0;
     }
 }

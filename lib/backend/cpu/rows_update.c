@@ -27,7 +27,7 @@ typedef struct row_pass {
     size_t end;    /* tiles of the row */
     bool wants_sums;
     sg_row_sums sums[SG_SEGMENTS];
-    double peaks[SG_SEGMENTS];
+    double values[SG_SEGMENTS]; /* peaks, or squared norms */
     sg_row_look looks[SG_SEGMENTS];
 } row_pass;
 
@@ -48,8 +48,15 @@ static void update_segment(void *context, size_t segment)
 static void peak_segment(void *context, size_t segment)
 {
     row_pass *pass = context;
-    pass->peaks[segment] = pass->rows->kernels->peak(&pass->view, pass->job, segment * pass->length,
-                                                     segment_end(pass, segment));
+    pass->values[segment] = pass->rows->kernels->peak(
+        &pass->view, pass->job, segment * pass->length, segment_end(pass, segment));
+}
+
+static void norm2_segment(void *context, size_t segment)
+{
+    row_pass *pass = context;
+    pass->values[segment] = pass->rows->kernels->norm2(
+        &pass->view, pass->job, segment * pass->length, segment_end(pass, segment));
 }
 
 static void look_segment(void *context, size_t segment)
@@ -118,11 +125,9 @@ static double adam_bound(const sg_optimizer *o, uint64_t time)
     return isnan(bound) ? INFINITY : bound;
 }
 
-/* What a pass needs to know, from the samples and the normaliser. Updates the bound of the
- * momentum. */
-static void job_init(sg_row_job *job, const sg_rows *rows, sg_row_head *head, const sg_optimizer *o,
-                     uint64_t time, size_t n, const int32_t *tokens, const double *pushes,
-                     bool projected)
+/* The gradient of a row, from the samples and the normaliser. Returns the sum of the pushes' sizes. */
+static double job_init(sg_row_job *job, const sg_rows *rows, const sg_row_head *head, size_t n,
+                       const int32_t *tokens, const double *pushes, bool projected)
 {
     double push = 0, size = 0;
     for (size_t j = 0; j < n; j++) {
@@ -132,32 +137,62 @@ static void job_init(sg_row_job *job, const sg_rows *rows, sg_row_head *head, co
     /* What rounding leaves of centred pushes is not a push: Adam would blow it up to full steps. */
     if (projected || fabs(push) <= 0x1p-44 * size)
         push = 0;
-    bool fp32 = rows->config.precision == SG_FP32;
-    double bound = o->lr * size;
-    *job = (sg_row_job){.kind = o->kind,
-                        .push = push,
+    bool scaled = rows->config.precision == SG_FP32 && rows->config.optimizer != SG_SGD;
+    *job = (sg_row_job){.push = push,
                         .gradient = -push / head->total,
-                        .scale = fp32 && o->kind != SG_SGD ? SG_MOMENT_SCALE_FP32 : 1.0,
-                        .beta1 = o->beta1,
-                        .beta2 = o->beta2,
+                        .scale = scaled ? SG_MOMENT_SCALE_FP32 : 1.0,
                         .inverse_total = 1 / head->total,
                         .n = n,
                         .tokens = tokens,
                         .pushes = pushes};
+    return size;
+}
+
+/* Coupled Adam is momentum with a rate of the row's own: v is one number. */
+static void couple(row_pass *pass, sg_row_job *job, sg_row_head *head, const sg_optimizer *o,
+                   uint64_t time, bool split)
+{
+    size_t segments = pass_run(pass, split, norm2_segment);
+    double mean = sg_tree_sum(pass->values, segments) / (double)pass->rows->config.vocabulary;
+    head->second = o->beta2 * head->second + (1 - o->beta2) * mean;
+    double root = sqrt(head->second / (1 - power(o->beta2, time)));
+    job->step = o->lr / (1 - power(o->beta1, time)) / fmax(root + o->eps, 0x1p-500) / job->scale;
+    job->fresh = 1 - o->beta1;
+}
+
+/* What the optimiser makes of the gradient, and how far that can go. `size`: the sum of the pushes'
+ * sizes, which no gradient exceeds. */
+static void job_rule(row_pass *pass, sg_row_job *job, sg_row_head *head, const sg_optimizer *o,
+                     uint64_t time, double size, bool split)
+{
+    bool fp32 = pass->rows->config.precision == SG_FP32;
+    job->beta1 = o->beta1;
+    job->beta2 = o->beta2;
+    job->kind = o->kind;
     job->step = o->lr / job->scale;
-    if (o->kind == SG_MOMENTUM) {
-        head->bound = o->beta1 * head->bound + size;
-        bound = o->lr * head->bound;
-    } else if (o->kind == SG_ADAM) {
+    job->fresh = 1;
+    job->reach = o->lr * size;
+    if (o->kind == SG_COUPLED_ADAM)
+        couple(pass, job, head, o, time, split);
+    if (o->kind == SG_MOMENTUM || o->kind == SG_COUPLED_ADAM) {
+        job->kind = SG_MOMENTUM;
+        head->bound = o->beta1 * head->bound + job->fresh * size;
+        job->reach = job->step * job->scale * head->bound;
+    } else if (o->kind == SG_ADAM || o->kind == SG_ADAMW) {
         double root = sqrt(1 - power(o->beta2, time));
-        double least = fp32 ? 0x1p-60 : 0x1p-500;
+        job->kind = SG_ADAM;
         job->step = o->lr / (1 - power(o->beta1, time)) * root;
-        job->eps = fmax(o->eps * job->scale * root, least);
-        bound = o->lr * adam_bound(o, time);
+        job->eps = fmax(o->eps * job->scale * root, fp32 ? 0x1p-60 : 0x1p-500);
+        job->reach = o->lr * adam_bound(o, time);
     }
-    job->reach = bound;
-    job->near = bound <= SG_NEAR;
-    job->sparse = o->kind == SG_SGD && push == 0 && job->near;
+    if (o->kind == SG_ADAMW) { /* no |log q| of a q > 0 exceeds `farthest` */
+        double farthest = fp32 ? 105 : 746;
+        job->decay = o->lr * o->weight_decay;
+        job->offset = (double)head->exponent * LN2;
+        job->reach += job->decay * (fabs(job->offset) + farthest);
+    }
+    job->near = job->reach <= SG_NEAR;
+    job->sparse = o->kind == SG_SGD && job->push == 0 && job->near;
 }
 
 /* Large steps: find the greatest new logit first, and move the offset there. */
@@ -166,7 +201,7 @@ static void move_offset(row_pass *pass, sg_row_job *job, sg_row_head *head, bool
     size_t segments = pass_run(pass, split, peak_segment);
     double peak = -INFINITY;
     for (size_t s = 0; s < segments; s++)
-        peak = pass->peaks[s] > peak ? pass->peaks[s] : peak;
+        peak = pass->values[s] > peak ? pass->values[s] : peak;
     if (!isfinite(peak))
         return;
     double steps = floor(peak / LN2);
@@ -219,9 +254,10 @@ static void update_state(sg_rows *rows, const sg_optimizer *optimizer, uint64_t 
 {
     sg_row_head *head = &rows->heads[state];
     sg_row_job job;
-    job_init(&job, rows, head, optimizer, time, n, tokens, pushes, projected);
+    double size = job_init(&job, rows, head, n, tokens, pushes, projected);
     row_pass pass;
     pass_init(&pass, rows, state, &job);
+    job_rule(&pass, &job, head, optimizer, time, size, split);
     if (!job.near)
         move_offset(&pass, &job, head, split);
     pass.wants_sums = change != NULL;
