@@ -33,7 +33,7 @@ extern const sg_rule_kernels sg_rule_kernels_avx2[2];
 extern const sg_rule_kernels sg_rule_kernels_avx512[2];
 #endif
 
-static const sg_rule_kernels *kernels_select(sg_precision precision)
+const sg_rule_kernels *sg_rule_kernels_select(sg_precision precision)
 {
     const sg_rule_kernels *table = sg_rule_kernels_portable;
 #ifdef __x86_64__
@@ -203,7 +203,7 @@ static double sum_squares(const sg_rule_kernels *kernels, const char *x, size_t 
 
 double sg_tensor_norm2(sg_precision precision, const sg_tensor *t, const void *values)
 {
-    const sg_rule_kernels *kernels = kernels_select(precision);
+    const sg_rule_kernels *kernels = sg_rule_kernels_select(precision);
     size_t real = sg_real_size(precision), n = t->rows * t->columns;
     const char *x = (const char *)values + t->offset * real;
     double total = 0;
@@ -289,7 +289,7 @@ static void step_tensor(sg_tensor_optimizer *o, size_t tensor, const sg_rule_num
 sg_step_report sg_tensor_optimizer_delta(sg_tensor_optimizer *o, const void *parameters,
                                          void *gradient)
 {
-    const sg_rule_kernels *kernels = kernels_select(o->precision);
+    const sg_rule_kernels *kernels = sg_rule_kernels_select(o->precision);
     const sg_rule_config *c = &o->config;
     sg_step_report report = {.clip_factor = 1};
     o->time++;
@@ -317,7 +317,7 @@ sg_step_report sg_tensor_optimizer_delta(sg_tensor_optimizer *o, const void *par
 void sg_tensor_add(sg_precision precision, size_t size, double scale, const void *delta,
                    void *parameters)
 {
-    const sg_rule_kernels *kernels = kernels_select(precision);
+    const sg_rule_kernels *kernels = sg_rule_kernels_select(precision);
     size_t real = sg_real_size(precision);
 #pragma omp parallel for schedule(static) if (size > 4 * CHUNK)
     for (size_t start = 0; start < size; start += CHUNK)

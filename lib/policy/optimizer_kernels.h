@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#include "backend/backend.h"
+
 /* Elementwise parts of the optimisers on n numbers; delta replaces the gradient g. */
 typedef struct sg_rule_numbers {
     double scale; /* clip factor, multiplies g */
@@ -23,5 +25,8 @@ typedef struct sg_rule_kernels {
     void (*add)(size_t n, double scale, const void *delta, void *theta);
     double (*norm2)(size_t n, const void *x);
 } sg_rule_kernels;
+
+/* Those of the instruction set that is chosen. */
+const sg_rule_kernels *sg_rule_kernels_select(sg_precision precision);
 
 #endif

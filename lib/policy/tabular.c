@@ -43,7 +43,7 @@ static sg_rows_config rows_of(const sg_tabular_shape *shape)
 double sg_tabular_bytes(const sg_tabular_shape *shape, size_t responses)
 {
     double states = (double)shape->prompts * (double)shape->length;
-    double arrays = shape->optimizer == SG_ADAM ? 3 : shape->optimizer == SG_MOMENTUM ? 2 : 1;
+    double arrays = (double)sg_optimizer_arrays(shape->optimizer);
     double block =
         states * (double)shape->vocabulary * (shape->precision == SG_FP64 ? 8 : 4) * arrays;
     if (block < 1e15) { /* the block is asked for its exact size when that fits into a size_t */

@@ -26,10 +26,10 @@ double sg_tree_states(const sg_tree_shape *shape)
 double sg_tree_bytes(const sg_tree_shape *shape, size_t responses)
 {
     double states = (double)shape->prompts * sg_tree_states(shape);
-    double arrays = shape->optimizer == SG_ADAM ? 3 : shape->optimizer == SG_MOMENTUM ? 2 : 1;
+    double arrays = (double)sg_optimizer_arrays(shape->optimizer);
     double real = shape->precision == SG_FP32 ? sizeof(float) : sizeof(double);
     double state =
-        arrays * (double)shape->vocabulary * real + 4 * sizeof(double) + sizeof(sg_row_observation);
+        arrays * (double)shape->vocabulary * real + 5 * sizeof(double) + sizeof(sg_row_observation);
     return (states + 1) * state + 4.0 * sizeof(double) * (double)shape->vocabulary +
            (double)responses * (double)shape->length * 2 * sizeof(size_t);
 }
@@ -294,75 +294,89 @@ static const char *backend(const sg_policy *policy)
 static void release(sg_policy *policy)
 {
     sg_tree *tree = sg_tree_of(policy);
-    void *arrays[] = {tree->first,    tree->theta, tree->m,     tree->v,      tree->log_norm,
-                      tree->state_of, tree->order, tree->start, tree->visits, tree->observation,
-                      tree->gradient, tree->drift, tree};
+    void *arrays[] = {tree->first,       tree->theta,    tree->m,     tree->v,     tree->second,
+                      tree->log_norm,    tree->state_of, tree->order, tree->start, tree->visits,
+                      tree->observation, tree->gradient, tree->drift, tree};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
 }
 
-static size_t array_bytes(const sg_tree *tree)
+/* What a tree must keep; log_norm follows from theta. */
+enum { PARTS = 4 };
+typedef struct part {
+    void *at; /* NULL: the optimiser has none */
+    size_t size;
+} part;
+
+static void list_parts(const sg_tree *tree, part parts[PARTS])
 {
-    return (tree->states + 1) * tree->shape.vocabulary * sg_tree_real(tree);
+    size_t array = (tree->states + 1) * tree->shape.vocabulary * sg_tree_real(tree);
+    const part list[PARTS] = {{tree->theta, array},
+                              {tree->m, array},
+                              {tree->v, array},
+                              {tree->second, (tree->states + 1) * sizeof *tree->second}};
+    memcpy(parts, list, sizeof list);
+}
+
+static void copy_parts(sg_tree *to, const sg_tree *from, size_t count)
+{
+    part target[PARTS], source[PARTS];
+    list_parts(to, target);
+    list_parts(from, source);
+    for (size_t i = 0; i < count; i++)
+        if (target[i].at != NULL)
+            memcpy(target[i].at, source[i].at, target[i].size);
+    memcpy(to->log_norm, from->log_norm, to->states * sizeof *to->log_norm);
 }
 
 static void copy(sg_policy *policy, const sg_policy *source)
 {
-    sg_tree *to = sg_tree_of(policy), *from = sg_tree_of(source);
-    memcpy(to->theta, from->theta, array_bytes(to));
-    if (to->m != NULL)
-        memcpy(to->m, from->m, array_bytes(to));
-    if (to->v != NULL)
-        memcpy(to->v, from->v, array_bytes(to));
-    memcpy(to->log_norm, from->log_norm, to->states * sizeof *to->log_norm);
+    copy_parts(sg_tree_of(policy), sg_tree_of(source), PARTS);
 }
 
 static void adopt(sg_policy *policy, const sg_policy *source)
 {
-    sg_tree *to = sg_tree_of(policy), *from = sg_tree_of(source);
-    memcpy(to->theta, from->theta, array_bytes(to));
-    memcpy(to->log_norm, from->log_norm, to->states * sizeof *to->log_norm);
+    copy_parts(sg_tree_of(policy), sg_tree_of(source), 1);
 }
 
 static void forget(sg_policy *policy)
 {
-    sg_tree *tree = sg_tree_of(policy);
-    if (tree->m != NULL)
-        memset(tree->m, 0, array_bytes(tree));
-    if (tree->v != NULL)
-        memset(tree->v, 0, array_bytes(tree));
+    part parts[PARTS];
+    list_parts(sg_tree_of(policy), parts);
+    for (size_t i = 1; i < PARTS; i++)
+        if (parts[i].at != NULL)
+            memset(parts[i].at, 0, parts[i].size);
 }
 
-/* log_norm follows from theta; no need to save it. */
 static size_t save(const sg_policy *policy, void *to)
 {
-    const sg_tree *tree = sg_tree_of(policy);
-    const void *parts[] = {tree->theta, tree->m, tree->v};
-    size_t size = array_bytes(tree), done = 0;
-    for (size_t i = 0; i < 3; i++) {
-        if (parts[i] == NULL)
+    part parts[PARTS];
+    size_t done = 0;
+    list_parts(sg_tree_of(policy), parts);
+    for (size_t i = 0; i < PARTS; i++) {
+        if (parts[i].at == NULL)
             continue;
         if (to != NULL)
-            memcpy((char *)to + done, parts[i], size);
-        done += size;
+            memcpy((char *)to + done, parts[i].at, parts[i].size);
+        done += parts[i].size;
     }
     return done;
 }
 
 static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error *error)
 {
-    sg_tree *tree = sg_tree_of(policy);
-    void *parts[] = {tree->theta, tree->m, tree->v};
+    part parts[PARTS];
     sg_status status = sg_policy_check_size(size, save(policy, NULL), error);
     if (status != SG_OK)
         return status;
-    for (size_t i = 0, done = 0; i < 3; i++) {
-        if (parts[i] == NULL)
+    list_parts(sg_tree_of(policy), parts);
+    for (size_t i = 0, done = 0; i < PARTS; i++) {
+        if (parts[i].at == NULL)
             continue;
-        memcpy(parts[i], (const char *)from + done, array_bytes(tree));
-        done += array_bytes(tree);
+        memcpy(parts[i].at, (const char *)from + done, parts[i].size);
+        done += parts[i].size;
     }
-    sg_tree_normalise(tree);
+    sg_tree_normalise(sg_tree_of(policy));
     return SG_OK;
 }
 
@@ -386,18 +400,21 @@ static bool alloc_arrays(sg_tree *tree)
 {
     const sg_tree_shape *shape = &tree->shape;
     size_t reals = (tree->states + 1) * shape->vocabulary, real = sg_tree_real(tree);
+    size_t arrays = sg_optimizer_arrays(shape->optimizer);
+    bool coupled = shape->optimizer == SG_COUPLED_ADAM;
     tree->theta = calloc(reals, real);
-    tree->m = shape->optimizer != SG_SGD ? calloc(reals, real) : NULL;
-    tree->v = shape->optimizer == SG_ADAM ? calloc(reals, real) : NULL;
+    tree->m = arrays > 1 ? calloc(reals, real) : NULL;
+    tree->v = arrays > 2 ? calloc(reals, real) : NULL;
+    tree->second = coupled ? calloc(tree->states + 1, sizeof *tree->second) : NULL;
     tree->log_norm = calloc(tree->states, sizeof *tree->log_norm);
     tree->start = calloc(tree->states + 1, sizeof *tree->start);
     tree->visits = calloc(tree->states, sizeof *tree->visits);
     tree->observation = calloc(tree->states, sizeof *tree->observation);
     tree->gradient = calloc(shape->vocabulary, sizeof *tree->gradient);
     tree->drift = calloc(shape->vocabulary, sizeof *tree->drift);
-    return tree->theta && (tree->m || shape->optimizer == SG_SGD) &&
-           (tree->v || shape->optimizer != SG_ADAM) && tree->log_norm && tree->start &&
-           tree->visits && tree->observation && tree->gradient && tree->drift;
+    return tree->theta && (tree->m || arrays < 2) && (tree->v || arrays < 3) &&
+           (tree->second || !coupled) && tree->log_norm && tree->start && tree->visits &&
+           tree->observation && tree->gradient && tree->drift;
 }
 
 static sg_status make(sg_policy **made, const sg_tree_shape *shape, sg_error *error)

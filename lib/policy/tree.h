@@ -11,7 +11,7 @@
  *     z_s = theta_s + b (with shared_bias),   pi(.|s) = softmax(z_s)
  *
  * A shared bias b[V] stands in every state of every prompt; its gradient is the sum over states,
- * and it has optimiser moments of its own. With `merge` = M, prefixes of equal length whose tokens
+ * and it has optimiser moments of its own. Weight decay is of theta and of b, each by itself. With `merge` = M, prefixes of equal length whose tokens
  * have the same sum modulo M share a state, which costs length * M states instead of K^length.
  *
  * States of one prompt, in this order: the root; then for each position t = 1..length-1 its

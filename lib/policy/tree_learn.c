@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/vec.h"
+#include "policy/optimizer_kernels.h"
 #include "policy/tree_parts.h"
 
 /* fp32 moments are kept multiplied by 2^40, so that the square of a small gradient does not
@@ -32,7 +33,10 @@ typedef struct update_job {
     sg_tree *tree;
     const sg_policy_step *step;
     double factor; /* of the clip */
-    double scale, rate, eps;
+    const sg_rule_kernels *kernels;
+    sg_rule_numbers rule;
+    double rate;          /* coupled-adam: of a row whose root of v is 1 */
+    double *norm2;        /* [states + 1]: squared norms of the rows' gradients; */
     state_pushes *pushes; /* [states] */
     token_push *room;     /* [tokens] */
     double *values;       /* [tokens], the pushes of one state */
@@ -113,11 +117,23 @@ static double gradient_norm2(update_job *job)
             for (size_t i = 0; shared && i < n; i++)
                 tree->gradient[at + i] += g[i];
         }
-        total += norm2;
+        total += job->norm2[state] = norm2;
     }
+    job->norm2[tree->states] = 0;
     for (size_t i = 0; shared && i < vocabulary; i++)
-        total += tree->gradient[i] * tree->gradient[i];
-    return total;
+        job->norm2[tree->states] += tree->gradient[i] * tree->gradient[i];
+    return total + job->norm2[tree->states];
+}
+
+/* Coupled Adam is momentum with a rate of the row's own. */
+static void couple(const update_job *job)
+{
+    const sg_tree *tree = job->tree;
+    const sg_optimizer *o = &job->step->optimizer;
+    for (size_t row = 0; row <= tree->states; row++) {
+        double mean = job->factor * job->factor * job->norm2[row] / (double)tree->shape.vocabulary;
+        tree->second[row] = o->beta2 * tree->second[row] + (1 - o->beta2) * mean;
+    }
 }
 
 static void prepare_optimizer(update_job *job)
@@ -125,44 +141,60 @@ static void prepare_optimizer(update_job *job)
     const sg_optimizer *o = &job->step->optimizer;
     double time = (double)job->step->time;
     bool fp32 = job->tree->shape.precision == SG_FP32;
-    job->scale = fp32 && o->kind != SG_SGD ? FP32_MOMENT_SCALE : 1;
-    job->rate = o->lr / job->scale;
-    if (o->kind == SG_ADAM) {
-        double root = sqrt(1 - pow(o->beta2, time));
-        job->rate = o->lr / (1 - pow(o->beta1, time)) * root;
-        job->eps = fmax(o->eps * job->scale * root, fp32 ? 0x1p-60 : 0x1p-500);
+    double moment = fp32 && o->kind != SG_SGD ? FP32_MOMENT_SCALE : 1;
+    job->kernels = sg_rule_kernels_select(SG_FP64);
+    job->rule = (sg_rule_numbers){
+        .scale = job->factor * moment, .step = o->lr, .beta1 = o->beta1, .beta2 = o->beta2};
+    if (o->kind == SG_MOMENTUM)
+        job->rule.step = o->lr / moment;
+    if (o->kind == SG_ADAM || o->kind == SG_ADAMW) {
+        job->rule.step = o->lr / (1 - pow(o->beta1, time));
+        job->rule.correction2 = 1 / (1 - pow(o->beta2, time));
+        job->rule.eps = fmax(o->eps * moment, fp32 ? 0x1p-60 : 0x1p-500);
+    }
+    if (o->kind == SG_ADAMW)
+        job->rule.decay = o->lr * o->weight_decay;
+    if (o->kind == SG_COUPLED_ADAM) {
+        job->rule.scale *= 1 - o->beta1;
+        job->rule.correction2 = 1 / (1 - pow(o->beta2, time));
+        job->rate = o->lr / (1 - pow(o->beta1, time)) / moment;
+        couple(job);
     }
 }
 
-/* delta of n numbers of a row from their gradient; moves the moments on. */
-static void optimise_chunk(const update_job *job, size_t row, size_t at, size_t n, const double *g,
-                           double *delta)
+/* Logits of -inf stay what they are. */
+static void read_parameters(const sg_tree *tree, size_t row, size_t at, size_t n, double *theta)
+{
+    sg_tree_read(tree, tree->theta, row, at, n, theta);
+    for (size_t i = 0; i < n; i++)
+        theta[i] = isinf(theta[i]) ? 0 : theta[i];
+}
+
+/* delta of n numbers of a row, where its gradient stands; moves the moments on. */
+static void optimise_chunk(const update_job *job, size_t row, size_t at, size_t n, double *delta)
 {
     const sg_tree *tree = job->tree;
     const sg_optimizer *o = &job->step->optimizer;
-    double m[SG_TREE_CHUNK], v[SG_TREE_CHUNK];
-    if (o->kind == SG_SGD) {
-        for (size_t i = 0; i < n; i++)
-            delta[i] = job->rate * (job->factor * g[i]);
-        return;
-    }
-    sg_tree_read(tree, tree->m, row, at, n, m);
-    if (o->kind == SG_MOMENTUM) {
-        for (size_t i = 0; i < n; i++) {
-            m[i] = o->beta1 * m[i] + job->factor * g[i] * job->scale;
-            delta[i] = job->rate * m[i];
-        }
-    } else {
+    sg_rule_numbers rule = job->rule;
+    double m[SG_TREE_CHUNK], v[SG_TREE_CHUNK], theta[SG_TREE_CHUNK] = {0};
+    if (tree->m != NULL)
+        sg_tree_read(tree, tree->m, row, at, n, m);
+    if (tree->v != NULL)
         sg_tree_read(tree, tree->v, row, at, n, v);
-        for (size_t i = 0; i < n; i++) {
-            double x = job->factor * g[i] * job->scale;
-            m[i] = o->beta1 * m[i] + (1 - o->beta1) * x;
-            v[i] = o->beta2 * v[i] + (1 - o->beta2) * x * x;
-            delta[i] = job->rate * m[i] / (sqrt(v[i]) + job->eps);
-        }
+    if (rule.decay > 0)
+        read_parameters(tree, row, at, n, theta);
+    if (tree->second != NULL)
+        rule.step = job->rate / fmax(sqrt(tree->second[row] * rule.correction2) + o->eps, 0x1p-500);
+    if (tree->v != NULL)
+        job->kernels->adam(n, &rule, delta, m, v, theta);
+    else if (tree->m != NULL)
+        job->kernels->momentum(n, &rule, delta, m);
+    else
+        job->kernels->sgd(n, &rule, delta);
+    if (tree->m != NULL)
+        sg_tree_write(tree, tree->m, row, at, n, m);
+    if (tree->v != NULL)
         sg_tree_write(tree, tree->v, row, at, n, v);
-    }
-    sg_tree_write(tree, tree->m, row, at, n, m);
 }
 
 static void move_chunk(const sg_tree *tree, size_t row, size_t at, size_t n, const double *delta)
@@ -237,12 +269,12 @@ static void update_state(const update_job *job, size_t state)
     change_sums sums = {0};
     for (size_t at = 0; at < vocabulary; at += SG_TREE_CHUNK) {
         size_t n = vocabulary - at < SG_TREE_CHUNK ? vocabulary - at : SG_TREE_CHUNK;
-        double p[SG_TREE_CHUNK], g[SG_TREE_CHUNK], delta[SG_TREE_CHUNK];
+        double p[SG_TREE_CHUNK], delta[SG_TREE_CHUNK];
         if (visited)
-            gradient_chunk(job, state, at, n, &next, p, g);
+            gradient_chunk(job, state, at, n, &next, p, delta);
         else
-            memset(g, 0, n * sizeof *g);
-        optimise_chunk(job, state, at, n, g, delta);
+            memset(delta, 0, n * sizeof *delta);
+        optimise_chunk(job, state, at, n, delta);
         if (job->change != NULL && visited)
             compare_chunk(job, state, at, n, p, delta, &sums, &job->change[state]);
         for (size_t i = 0; job->change != NULL && !visited && i < n; i++)
@@ -259,9 +291,12 @@ static void update_bias(const update_job *job)
     sg_tree *tree = job->tree;
     size_t vocabulary = tree->shape.vocabulary;
     memset(tree->drift, 0, vocabulary * sizeof *tree->drift);
-    for (size_t at = 0; at < vocabulary && tree->shape.shared_bias; at += SG_TREE_CHUNK) {
+    if (!tree->shape.shared_bias)
+        return;
+    memcpy(tree->drift, tree->gradient, vocabulary * sizeof *tree->drift);
+    for (size_t at = 0; at < vocabulary; at += SG_TREE_CHUNK) {
         size_t n = vocabulary - at < SG_TREE_CHUNK ? vocabulary - at : SG_TREE_CHUNK;
-        optimise_chunk(job, tree->states, at, n, tree->gradient + at, tree->drift + at);
+        optimise_chunk(job, tree->states, at, n, tree->drift + at);
     }
 }
 
@@ -302,13 +337,15 @@ sg_status sg_tree_update(sg_policy *policy, const sg_policy_step *step,
     job.pushes = malloc(tree->states * sizeof *job.pushes);
     job.room = malloc((tokens + 1) * sizeof *job.room);
     job.values = malloc((tokens + 1) * sizeof *job.values);
+    job.norm2 = malloc((tree->states + 1) * sizeof *job.norm2);
     job.change = change != NULL ? calloc(tree->states, sizeof *job.change) : NULL;
-    if (!job.pushes || !job.room || !job.values || (change != NULL && !job.change)) {
+    if (!job.pushes || !job.room || !job.values || !job.norm2 || (change != NULL && !job.change)) {
         status = sg_fail(error, SG_ENOMEM, "not enough memory for an update of %zu states",
                          tree->states);
     } else {
         collect(&job, responses, pushes);
-        bool wanted = change != NULL || step->clip_norm > 0 || tree->shape.shared_bias;
+        bool wanted = change != NULL || step->clip_norm > 0 || tree->shape.shared_bias ||
+                      tree->second != NULL;
         double norm = wanted ? sqrt(gradient_norm2(&job)) : 0;
         if (step->clip_norm > 0 && norm > step->clip_norm)
             job.factor = step->clip_norm / norm;
@@ -332,6 +369,7 @@ sg_status sg_tree_update(sg_policy *policy, const sg_policy_step *step,
     free(job.pushes);
     free(job.room);
     free(job.values);
+    free(job.norm2);
     free(job.change);
     return status;
 }

@@ -17,6 +17,7 @@ typedef struct sg_tree {
     size_t states;       /* of all prompts; row `states` of the arrays below is the bias */
     size_t *first;       /* [length]: first state of a position, within a prompt */
     void *theta, *m, *v; /* [states + 1][vocabulary] */
+    double *second;      /* [states + 1]: coupled-adam's v, one for a row; NULL otherwise */
     double *log_norm;    /* [states]: log sum exp z, always up to date */
 
     /* The responses at hand, sorted by state. */

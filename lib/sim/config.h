@@ -103,7 +103,7 @@ typedef struct sg_config {
     } control;
     struct {
         int64_t kind; /* sg_optimizer_kind */
-        double lr, beta1, beta2, eps;
+        double lr, beta1, beta2, eps, weight_decay;
         double clip_norm;  /* 0: none */
         int64_t schedule;  /* sg_rate_kind */
         int64_t warmup;    /* steps */

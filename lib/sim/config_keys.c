@@ -20,7 +20,7 @@ NAMES(head_shape, "geometric", "zipf")
 NAMES(tail_shape, "uniform", "zipf")
 NAMES(precision, "fp32", "fp64")
 NAMES(reward, "all", "fraction")
-NAMES(optimizer, "sgd", "momentum", "adam")
+NAMES(optimizer, "sgd", "momentum", "adam", "adamw", "coupled-adam")
 NAMES(task_kind, "correct-set", "path", "modular-sum", "copy", "reverse")
 NAMES(sampler_format, "same", "fp32", "bf16", "fp16")
 NAMES(rollout_logp, "processed", "raw")
@@ -137,9 +137,11 @@ const sg_config_key sg_config_keys[] = {
 
     CHOICE(optimizer, kind, "adam", optimizer, 0, "update rule"),
     POSITIVE(optimizer, lr, "0.01", "learning rate"),
-    BELOW_1(optimizer, beta1, "0.9", "decay of the mean: momentum, adam"),
-    BELOW_1(optimizer, beta2, "0.999", "decay of the mean square: adam"),
-    REAL(optimizer, eps, "1e-8", 0, 1e300, "added to the root of the mean square: adam"),
+    BELOW_1(optimizer, beta1, "0.9", "decay of the mean: all but sgd"),
+    BELOW_1(optimizer, beta2, "0.999", "decay of the mean square: the adams"),
+    REAL(optimizer, eps, "1e-8", 0, 1e300, "added to the root of the mean square: the adams"),
+    REAL(optimizer, weight_decay, "0.01", 0, 1e300,
+         "adamw: each step takes lr times this times the parameter off it"),
     REAL(optimizer, clip_norm, "0", 0, 1e300, "largest 2-norm of the gradient; 0: no clip"),
     CHOICE(optimizer, schedule, "constant", schedule, 0, "of the learning rate after its warmup"),
     WHOLE(optimizer, warmup, "0", 0, 1000000000, "gradient steps in which it rises to lr"),

@@ -153,7 +153,8 @@ static sg_status ascend(sg_run *run, size_t step, sg_policy_change *change, sg_e
                                         .lr = sg_learning_rate(config, step),
                                         .beta1 = config->optimizer.beta1,
                                         .beta2 = config->optimizer.beta2,
-                                        .eps = config->optimizer.eps},
+                                        .eps = config->optimizer.eps,
+                                        .weight_decay = config->optimizer.weight_decay},
                           .time = step,
                           .clip_norm = config->optimizer.clip_norm,
                           .projection = (sg_projection)run->controls.projection};

@@ -61,7 +61,8 @@ static sg_status learn(sg_run *run, lesson *l, size_t step, sg_error *error)
                                         .lr = config->start.lr,
                                         .beta1 = config->optimizer.beta1,
                                         .beta2 = config->optimizer.beta2,
-                                        .eps = config->optimizer.eps},
+                                        .eps = config->optimizer.eps,
+                                        .weight_decay = config->optimizer.weight_decay},
                           .time = step};
     return run->policy->methods->update(run->policy, &how, &l->responses, l->pushes, NULL, error);
 }
