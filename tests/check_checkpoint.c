@@ -26,6 +26,7 @@ static const char *const variants[][8] = {
     {"optimizer.kind=momentum", "update.epochs=3", "update.kl_beta=0.1", "run.observe_every=7"},
     {"policy.kind=tree", "policy.head=3", "policy.shared_bias=yes", "task.kind=path",
      "rollout.noise=0.1", "update.mismatch_cap=2", "run.seeds=3"},
+    {"optimizer.kind=coupled-adam", "optimizer.lr=0.001", "run.seeds=2"},
 };
 enum { VARIANTS = COUNT(variants) };
 

@@ -116,13 +116,14 @@ END_TEST
 /* With one token in a response a tree is a table. */
 START_TEST(a_tree_of_one_token_is_a_table)
 {
-    static const char *const optimizers[] = {"sgd", "momentum", "adam"};
+    static const char *const optimizers[] = {"sgd", "momentum", "adam", "adamw", "coupled-adam"};
+    static const char *const rates[] = {"2", "2", "0.1", "0.1", "0.02"};
     static sg_config config;
     small(&config);
     set(&config, "task.length=1");
     set(&config, "policy.precision=fp64");
     set(&config, "optimizer.kind=%s", optimizers[_i]);
-    set(&config, "optimizer.lr=%s", _i == 2 ? "0.1" : "2");
+    set(&config, "optimizer.lr=%s", rates[_i]);
     set(&config, "optimizer.clip_norm=0.05");
     set(&config, "optimizer.schedule=cosine");
     set(&config, "update.objectives=[sapo,gspo]");
@@ -533,7 +534,7 @@ Suite *loop_suite(void)
     TCase *tests = tcase_create("loop");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, the_sampler_lags_by_whole_rollouts, 0, 4);
-    tcase_add_loop_test(tests, a_tree_of_one_token_is_a_table, 0, 3);
+    tcase_add_loop_test(tests, a_tree_of_one_token_is_a_table, 0, 5);
     tcase_add_loop_test(tests, on_policy_objectives_coincide_in_a_tree, 0, 2);
     tcase_add_loop_test(tests, coarser_formats_disagree_more, 0, 2);
     tcase_add_test(tests, mismatch_weights_correct_the_sampler);

@@ -72,14 +72,19 @@ static const twin_case cases[] = {
     {"gmpo:eps_low=0.05,eps_high=0.1", TWIN_GMPO, 0.05, 0.1, TWIN_ADAM, 0.08, 300, 15, 2, 3, 8, 2,
      1, 12, 0, 0, 1},
     {"reinforce", TWIN_REINFORCE, 0, 0, TWIN_SGD, 0.2, 1000, 20, 2, 1, 16, 1, 2, 12, 1, 1, 0},
+    {"sapo:tau_pos=1,tau_neg=1.05", TWIN_SAPO, 1, 1.05, TWIN_ADAMW, 0.1, 300, 20, 2, 2, 8, 4, 1, 16,
+     0, 0, 1},
+    {"grpo:eps_low=0.2,eps_high=0.2", TWIN_GRPO, 0.2, 0.2, TWIN_COUPLED_ADAM, 0.02, 300, 20, 2, 2,
+     8, 4, 1, 16, 0, 0, 1},
 };
 static const size_t case_count = sizeof cases / sizeof *cases;
 static const uint64_t twin_seed = 20240917;
 
 static void configure(sg_config *config, const twin_case *c, const char *precision)
 {
-    static const char *const optimizers[] = {"sgd", "momentum", "adam"};
+    static const char *const optimizers[] = {"sgd", "momentum", "adam", "adamw", "coupled-adam"};
     sg_config_init(config);
+    set(config, "optimizer.weight_decay=0.05");
     set(config, "policy.vocabulary=%d", c->vocabulary);
     set(config, "policy.head=%d", c->head);
     set(config, "policy.head_ratio=%.17g", twin_head_ratio);

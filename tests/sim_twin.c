@@ -223,7 +223,9 @@ static void look(const struct twin *t, twin_row *row)
 static double update(struct twin *t, int s, int step, const double *gradient, double *delta)
 {
     const twin_case *c = t->c;
-    double norm2 = 0;
+    double norm2 = 0, mean = 0;
+    for (int i = 0; i < c->vocabulary; i++)
+        mean += gradient[i] * gradient[i] / c->vocabulary;
     for (int i = 0; i < c->vocabulary; i++) {
         double *m = &t->m[s * c->vocabulary + i], *v = &t->v[s * c->vocabulary + i],
                g = gradient[i];
@@ -234,10 +236,12 @@ static double update(struct twin *t, int s, int step, const double *gradient, do
             delta[i] = c->lr * *m;
         } else {
             *m = 0.9 * *m + 0.1 * g;
-            *v = 0.999 * *v + 0.001 * g * g;
+            *v = 0.999 * *v + 0.001 * (c->optimizer == TWIN_COUPLED_ADAM ? mean : g * g);
             double mhat = *m / (1 - pow(0.9, step)), vhat = *v / (1 - pow(0.999, step));
             delta[i] = c->lr * mhat / (sqrt(vhat) + 1e-8);
         }
+        if (c->optimizer == TWIN_ADAMW)
+            delta[i] -= c->lr * 0.05 * t->z[s * c->vocabulary + i];
         norm2 += delta[i] * delta[i];
         t->z[s * c->vocabulary + i] += delta[i];
     }

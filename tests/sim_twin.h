@@ -9,7 +9,7 @@
  * log-softmax, direct formulas, a cumulative sum for sampling. It shares nothing with the library
  * but the addresses of the random numbers. */
 enum { TWIN_SAPO, TWIN_GRPO, TWIN_GSPO, TWIN_CISPO, TWIN_GMPO, TWIN_REINFORCE, TWIN_SAPO_SEQUENCE };
-enum { TWIN_SGD, TWIN_MOMENTUM, TWIN_ADAM };
+enum { TWIN_SGD, TWIN_MOMENTUM, TWIN_ADAM, TWIN_ADAMW, TWIN_COUPLED_ADAM };
 enum { TWIN_GROUP_STD, TWIN_LEAVE_ONE_OUT };
 
 typedef struct twin_case {
