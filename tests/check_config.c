@@ -114,6 +114,7 @@ static const struct {
     {"optimizer.lr=0", "it must be a number above 0"},
     {"optimizer.beta1=1", "from 0 to below 1"},
     {"rollout.top_p=0", "rollout.top_p is \"0\""},
+    {"rollout.top_k=-1", "rollout.top_k is \"-1\""},
     {"rollout.precision=fp8", "is \"fp32\" meant?"},
     {"policy.kind=treee", "is \"tree\" meant?"},
     {"start.success=1", "from 0 to below 1"},

@@ -652,6 +652,8 @@ START_TEST(truncation_keeps_the_likeliest_tokens)
         {.temperature = 1.5, .top_p = 1, .raw = true},
         {.temperature = 0, .top_p = 1, .raw = true},
         {.temperature = 1, .top_p = 1e-9},
+        {.temperature = 0.8, .top_p = 1, .top_k = 3},
+        {.temperature = 1, .top_p = 0.6, .top_k = 5, .raw = true},
     };
     sg_sampler s = samplers[_i];
     sg_net_draw draw = {.sampler = s, .end_token = -1};
@@ -662,26 +664,29 @@ START_TEST(truncation_keeps_the_likeliest_tokens)
     double heat = s.temperature > 0 ? s.temperature : 1;
     enum { V = 261 };
     for (size_t i = 0; i < RESPONSES; i++) {
-        double z[V], p[V], norm = 0, raw = 0, kept = 0;
+        double z[V], p[V], norm, raw = 0, kept = 0;
         int32_t context[SLOTS] = {r->prompts[i * 2], r->prompts[i * 2 + 1], -1, -1};
         uint64_t set[SG_NET_BLOCKS];
         net_twin_log_probs(net, 0, context, NULL, NULL, set, z);
         for (int32_t v = 0; v < V; v++) {
             z[v] *= 0.7; /* the temperature of training */
             raw += exp(z[v]);
-            norm += exp(z[v] / heat);
         }
         bool taken[V] = {false};
-        size_t count = 0;
-        size_t most = s.temperature == 0 ? 1 : V;
-        while (count < most && (s.top_p == 1 ? count < V : kept < s.top_p)) {
+        int32_t order[V];
+        size_t most = s.temperature == 0 ? 1 : s.top_k > 0 ? s.top_k : V;
+        norm = 0;
+        for (size_t count = 0; count < most; count++) {
             int32_t best = -1;
             for (int32_t v = 0; v < V; v++)
                 if (!taken[v] && (best < 0 || z[v] > z[best]))
                     best = v;
-            taken[best] = true;
-            kept += exp(z[best] / heat) / norm;
-            count++;
+            taken[order[count] = best] = true;
+            norm += exp(z[best] / heat);
+        }
+        for (size_t count = 0; count < most; count++) {
+            taken[order[count]] = s.top_p == 1 || kept < s.top_p;
+            kept += taken[order[count]] ? exp(z[order[count]] / heat) / norm : 0;
         }
         for (int32_t v = 0; v < V; v++)
             p[v] = taken[v] ? exp(z[v] / heat) / norm / kept : 0;
@@ -810,7 +815,7 @@ Suite *net_suite(void)
     tcase_add_test(tests, stored_parameters_come_back_bit_for_bit);
     tcase_add_test(tests, parameters_are_held_in_another_format);
     tcase_add_loop_test(tests, rollouts_agree_with_the_trainer, 0, CONFIGS);
-    tcase_add_loop_test(tests, truncation_keeps_the_likeliest_tokens, 0, 5);
+    tcase_add_loop_test(tests, truncation_keeps_the_likeliest_tokens, 0, 7);
     tcase_add_test(tests, logit_noise_has_its_size_and_its_address);
     tcase_add_test(tests, values_out_of_range_are_named);
     suite_add_tcase(suite, tests);

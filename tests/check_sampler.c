@@ -6,6 +6,7 @@
 
 #include "core/rng.h"
 #include "policy/tabular.h"
+#include "policy/tree.h"
 
 /* ---- the sampler ---- */
 
@@ -37,6 +38,10 @@ START_TEST(temperature_and_nucleus_by_hand)
     row = prepared(three, 3, sampler, room);
     ck_assert_int_eq(sg_sampler_draw(&row, &sampler, 0.99, &logp), 1);
     ck_assert_double_eq_tol(logp, log(0.3), 1e-14);
+    sampler = (sg_sampler){.temperature = 0.5, .top_p = 0.7, .top_k = 2};
+    row = prepared(three, 3, sampler, room);
+    ck_assert_int_eq(sg_sampler_draw(&row, &sampler, 0.99, &logp), 0); /* 0.7353 is enough */
+    ck_assert_double_eq(logp, 0);
     sampler = (sg_sampler){.temperature = 0, .top_p = 1};
     row = prepared(three, 3, sampler, room);
     ck_assert_int_eq(sg_sampler_draw(&row, &sampler, 0.99, &logp), 0);
@@ -86,6 +91,68 @@ START_TEST(the_nucleus_is_the_smallest_set_of_its_mass)
     ck_assert_double_eq_tol(kept, reached, 1e-12);
     ck_assert_int_gt(ties, 1);
     ck_assert_int_lt(last_tie, first_left);
+}
+END_TEST
+
+/* Sorted by hand: the k likeliest, of those as many as have the mass; equal ones by their number.
+ * p: their probabilities, 0 for the others. */
+static void naive_truncation(const double *z, size_t n, const sg_sampler *s, double *p)
+{
+    double total = 0, kept = 0;
+    size_t most = s->top_k > 0 && s->top_k < n ? s->top_k : n, *order = malloc(n * sizeof *order);
+    bool *taken = calloc(n, sizeof *taken);
+    for (size_t k = 0; k < most; k++) {
+        size_t best = n;
+        for (size_t i = 0; i < n; i++)
+            if (!taken[i] && (best == n || z[i] > z[best]))
+                best = i;
+        taken[order[k] = best] = true;
+        total += exp(z[best] / s->temperature);
+    }
+    memset(p, 0, n * sizeof *p);
+    for (size_t k = 0; k < most && (s->top_p == 1 || kept < s->top_p * (1 - 1e-12)); k++)
+        kept += p[order[k]] = exp(z[order[k]] / s->temperature) / total;
+    for (size_t i = 0; i < n; i++)
+        p[i] /= kept;
+    free(order);
+    free(taken);
+}
+
+START_TEST(top_k_keeps_so_many_of_the_likeliest)
+{
+    enum { N = 300 };
+    static const uint32_t k[] = {1, 2, 7, 50, 299, 300, 1000, 0};
+    static double z[N], p[N], room[2 * N];
+    for (int c = 0; c < 8 * 4; c++) {
+        sg_sampler s = {
+            .temperature = c % 2 ? 1 : 0.7, .top_p = c / 2 % 2 ? 1 : 0.6, .top_k = k[c / 4]};
+        for (uint32_t i = 0; i < N; i++) { /* ties, and both signs */
+            z[i] = floor(9 * sg_rng_uniform((sg_address){5, SG_STREAM_SYNTHETIC, 1, 0, 0, i})) / 2;
+            z[i] -= 2;
+        }
+        z[17] = -0.0;
+        naive_truncation(z, N, &s, p);
+        sg_sampler_row row = {.n = N, .logits = room, .cumulated = room + N};
+        memcpy(room, z, sizeof z);
+        sg_sampler_prepare(&row, &s, (sg_address){0});
+        double total = row.cumulated[N - 1], norm = 0;
+        for (int i = 0; i < N; i++)
+            norm += exp(z[i]);
+        for (size_t i = 0; i < N; i++) {
+            double mass = row.cumulated[i] - (i > 0 ? row.cumulated[i - 1] : 0), logp;
+            ck_assert_int_eq(mass > 0, p[i] > 0);
+            ck_assert_double_eq_tol(mass / total, p[i], 1e-12);
+            if (p[i] == 0)
+                continue;
+            double u = (row.cumulated[i] - mass / 2) / total;
+            s.raw = false;
+            ck_assert_int_eq(sg_sampler_draw(&row, &s, u, &logp), (int32_t)i);
+            ck_assert_double_eq_tol(logp, log(p[i]), 1e-12);
+            s.raw = true;
+            sg_sampler_draw(&row, &s, u, &logp);
+            ck_assert_double_eq_tol(logp, z[i] - log(norm), 1e-12);
+        }
+    }
 }
 END_TEST
 
@@ -238,6 +305,47 @@ static double value_parity(const void *context, size_t prompt, int32_t state)
     return state == (int32_t)prompt % 3;
 }
 
+/* Every response of a table and of a tree comes from the k likeliest tokens of its state. */
+START_TEST(policies_truncate_alike)
+{
+    enum { N = 30, ANSWERED = 40 };
+    double z[N], p[N], log_prob[ANSWERED * 2];
+    uint32_t prompt[ANSWERED] = {0}, sample[ANSWERED], length[ANSWERED];
+    int32_t tokens[ANSWERED * 2];
+    for (uint32_t i = 0; i < N; i++)
+        z[i] = floor(6 * sg_rng_uniform((sg_address){8, SG_STREAM_SYNTHETIC, 0, 0, 0, i})) / 2;
+    for (uint32_t i = 0; i < ANSWERED; i++)
+        sample[i] = i;
+    sg_tabular_shape table = {
+        .prompts = 1, .length = 2, .vocabulary = N, .head = 3, .precision = SG_FP64};
+    sg_tree_shape tree = {
+        .prompts = 1, .length = 2, .vocabulary = N, .head = 3, .precision = SG_FP64};
+    sg_policy *policy;
+    ck_assert_int_eq(_i % 2 == 0 ? sg_tabular_alloc(&policy, &table, z, NULL)
+                                 : sg_tree_alloc(&policy, &tree, z, NULL),
+                     SG_OK);
+    sg_policy_draw how = {.seed = 9, .sampler = {.temperature = 0.8, .top_p = 1, .top_k = 4}};
+    how.sampler.raw = _i / 2 == 1;
+    naive_truncation(z, N, &how.sampler, p);
+    sg_responses r = {ANSWERED, 2, prompt, sample, length, tokens};
+    ck_assert_int_eq(policy->methods->draw(policy, &how, &r, log_prob, NULL), SG_OK);
+    double norm = 0;
+    bool seen[N] = {false};
+    int kinds = 0;
+    for (int i = 0; i < N; i++)
+        norm += exp(z[i]);
+    for (int j = 0; j < ANSWERED * 2; j++) {
+        ck_assert_double_gt(p[tokens[j]], 0);
+        double expected = _i / 2 == 1 ? z[tokens[j]] - log(norm) : log(p[tokens[j]]);
+        ck_assert_double_eq_tol(log_prob[j], expected, 1e-12);
+        kinds += !seen[tokens[j]];
+        seen[tokens[j]] = true;
+    }
+    ck_assert_int_eq(kinds, 4);
+    sg_policy_free(policy);
+}
+END_TEST
+
 START_TEST(expected_rewards_are_sums_over_all_responses)
 {
     fixture f;
@@ -306,11 +414,13 @@ Suite *sampler_suite(void)
     TCase *tests = tcase_create("sampler");
     tcase_add_test(tests, temperature_and_nucleus_by_hand);
     tcase_add_loop_test(tests, the_nucleus_is_the_smallest_set_of_its_mass, 0, 14);
+    tcase_add_test(tests, top_k_keeps_so_many_of_the_likeliest);
     tcase_add_test(tests, numbers_are_rounded_to_their_format);
     tcase_add_test(tests, noise_has_its_size_and_its_address);
     suite_add_tcase(suite, tests);
     TCase *table = tcase_create("table");
     tcase_add_loop_test(table, responses_in_any_order_reach_their_rows, 0, 4);
+    tcase_add_loop_test(table, policies_truncate_alike, 0, 4);
     tcase_add_test(table, expected_rewards_are_sums_over_all_responses);
     tcase_add_test(table, a_saved_table_continues_bit_for_bit);
     suite_add_tcase(suite, table);

@@ -120,8 +120,8 @@ static sg_status roll(turn *t, int32_t *positions, int32_t *contexts, uint32_t *
     const sg_net_config *c = &t->net->config;
     const sg_sampler *s = &t->draw->sampler;
     size_t slots = sg_net_slots(c), prompt = c->prompt_length;
-    bool whole =
-        s->temperature > 0 && s->top_p == 1 && s->noise == 0 && s->format == SG_SAMPLER_EXACT;
+    bool whole = s->temperature > 0 && s->top_p == 1 && s->top_k == 0 && s->noise == 0 &&
+                 s->format == SG_SAMPLER_EXACT;
     for (size_t step = 0; step < c->length && t->count > 0; step++) {
         for (size_t i = 0; i < t->count; i++) {
             const int32_t *response = sequences->tokens + live[i] * c->length;

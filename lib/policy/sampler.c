@@ -56,28 +56,33 @@ static double weigh(const sg_sampler_row *row, double peak, double temperature, 
     return sum;
 }
 
-static uint64_t bits_of(double x)
+/* Numbers in the order of their values. */
+static uint64_t key_of(double x)
 {
     uint64_t bits;
+    x += 0.0; /* -0 is 0 */
     memcpy(&bits, &x, sizeof bits);
-    return bits;
+    return bits >> 63 ? ~bits : bits | UINT64_C(1) << 63;
 }
 
-/* The greatest w such that the weights >= w sum to at least `target`; *above is the sum of those > w.
- * Positive doubles are ordered like their bits: a radix search, eleven bits at a time from the top. */
-static double least_kept(const double *weight, size_t n, double target, double *above)
+/* The greatest logit, as its key, such that the tokens of at least this logit sum to `target` of
+ * `mass` (NULL: each counts 1); *above is the sum of those that exceed it. A radix search, eleven
+ * bits at a time from the top. */
+static uint64_t least_kept(const sg_sampler_row *row, const double *mass, double target,
+                           double *above)
 {
     uint64_t prefix = 0, known = 0;
     *above = 0;
     for (int shift = 55; shift >= 0; shift -= 11) {
         double sum[2048] = {0};
         size_t lowest = 2047, bucket = 2048;
-        for (size_t i = 0; i < n; i++) {
-            uint64_t bits = bits_of(weight[i]);
-            size_t b = bits >> shift & 2047;
-            if ((bits & known) != prefix || weight[i] == 0)
+        for (size_t i = 0; i < row->n; i++) {
+            uint64_t key = key_of(row->logits[i]);
+            size_t b = key >> shift & 2047;
+            double m = mass != NULL ? mass[i] : 1;
+            if ((key & known) != prefix || m == 0)
                 continue;
-            sum[b] += weight[i];
+            sum[b] += m;
             lowest = b < lowest ? b : lowest;
         }
         while (bucket-- > lowest && *above + sum[bucket] < target)
@@ -89,20 +94,23 @@ static double least_kept(const double *weight, size_t n, double target, double *
         prefix |= (uint64_t)bucket << shift;
         known |= (uint64_t)2047 << shift;
     }
-    double least;
-    memcpy(&least, &prefix, sizeof least);
-    return least;
+    return prefix;
 }
 
-/* Sets the weights outside the nucleus to 0; returns the sum of the others. */
-static double truncate(double *weight, size_t n, double total, double top_p)
+/* Keeps the likeliest tokens until their weights, or their number, reach `target`; of equal ones the
+ * first. The other weights become 0; returns the sum of those kept. */
+static double truncate(const sg_sampler_row *row, bool by_number, double target)
 {
-    double above, kept = 0, least = least_kept(weight, n, top_p * total, &above);
-    double wanted = ceil((top_p * total - above) / least - 1e-9);
-    double equal = fmax(1, wanted); /* tokens of exactly the least weight that belong to it */
-    for (size_t i = 0; i < n; i++) {
-        bool keep = weight[i] > least || (weight[i] == least && equal > 0);
-        equal -= keep && weight[i] == least;
+    double *weight = row->cumulated, above, kept = 0;
+    double left = -1; /* how many more tokens of exactly the least logit are kept */
+    uint64_t least = least_kept(row, by_number ? NULL : weight, target, &above);
+    for (size_t i = 0; i < row->n; i++) {
+        uint64_t key = key_of(row->logits[i]);
+        bool last = key == least && weight[i] > 0;
+        if (last && left < 0)
+            left = fmax(1, ceil((target - above) / (by_number ? 1 : weight[i]) - 1e-9));
+        bool keep = key > least || (last && left > 0);
+        left -= last && left > 0;
         weight[i] = keep ? weight[i] : 0;
         kept += weight[i];
     }
@@ -125,8 +133,10 @@ void sg_sampler_prepare(sg_sampler_row *row, const sg_sampler *sampler, sg_addre
         return;
     if (sampler->temperature != 1)
         total = weigh(row, peak, sampler->temperature, row->cumulated);
+    if (sampler->top_k > 0 && sampler->top_k < row->n)
+        total = truncate(row, true, (double)sampler->top_k);
     if (sampler->top_p < 1)
-        total = truncate(row->cumulated, row->n, total, sampler->top_p);
+        total = truncate(row, false, sampler->top_p * total);
     row->log_total = peak / sampler->temperature + log(total);
     for (size_t i = 1; i < row->n; i++)
         row->cumulated[i] += row->cumulated[i - 1];

@@ -9,12 +9,15 @@
 #include "core/rng.h"
 
 /* How an inference engine distorts the policy that it samples from. The trainer's logits z become
- *     z' = round(z) + noise * normal,   mu = top_p(softmax(z' / temperature)),
- * where round() is to the nearest number of a format (ties to even, saturating) and top_p keeps the
- * likeliest tokens until their mass reaches top_p (ties: the smaller token first).
+ *     z' = round(z) + noise * normal,   mu = top_p(top_k(softmax(z' / temperature))),
+ * where round() is to the nearest number of a format (ties to even, saturating), top_k keeps so many
+ * of the likeliest tokens, and top_p the likeliest of those, renormalised, until their mass reaches
+ * top_p (ties: the smaller token first). What remains is renormalised. Engines apply them in this
+ * order too.
  *
  * By hand: z = log(0.5, 0.3, 0.2), temperature 1/2: softmax of log(0.25, 0.09, 0.04), that is
- * 0.6579, 0.2368, 0.1053; with top_p = 0.7 the first two remain: 0.7353, 0.2647.
+ * 0.6579, 0.2368, 0.1053; with top_p = 0.7, or with top_k = 2, the first two remain: 0.7353, 0.2647;
+ * with both the first alone.
  * bf16 has 8 significant bits: -2.7182 becomes -2.71875. */
 typedef enum sg_sampler_format {
     SG_SAMPLER_EXACT, /* the trainer's own numbers */
@@ -26,6 +29,7 @@ typedef enum sg_sampler_format {
 typedef struct sg_sampler {
     double temperature; /* >= 0; 0 takes the likeliest token (in a tie the smallest) */
     double top_p;       /* in (0, 1]; 1 keeps all */
+    uint32_t top_k;     /* 0 keeps all */
     double noise;       /* standard deviation, >= 0 */
     sg_sampler_format format;
     bool raw; /* report log softmax(z') instead of log mu */
@@ -33,7 +37,8 @@ typedef struct sg_sampler {
 
 static inline bool sg_sampler_is_plain(const sg_sampler *s)
 {
-    return s->temperature == 1 && s->top_p == 1 && s->noise == 0 && s->format == SG_SAMPLER_EXACT;
+    return s->temperature == 1 && s->top_p == 1 && s->top_k == 0 && s->noise == 0 &&
+           s->format == SG_SAMPLER_EXACT;
 }
 
 #define SG_SAMPLER_PLAIN ((sg_sampler){.temperature = 1, .top_p = 1})
@@ -44,7 +49,7 @@ typedef struct sg_sampler_row {
     double *logits;    /* [n]: the trainer's when it is prepared, then z' */
     double *cumulated; /* [n]: running sums of weights */
     double log_norm;   /* of z' */
-    double log_total;  /* of z' / temperature within the nucleus */
+    double log_total;  /* of z' / temperature over the tokens that are kept */
     int32_t greedy;    /* the likeliest token, or -1 when tokens are drawn */
 } sg_sampler_row;
 

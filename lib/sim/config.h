@@ -82,6 +82,7 @@ typedef struct sg_config {
         int64_t group; /* responses to a prompt */
         int64_t lag;   /* rollouts by which the sampler's parameters are behind */
         double temperature, top_p, noise;
+        int64_t top_k;     /* 0: all tokens */
         int64_t precision; /* sg_sampler_format */
         int64_t logp;      /* 0: of the sampler's distribution; 1: raw */
     } rollout;

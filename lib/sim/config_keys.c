@@ -102,12 +102,15 @@ const sg_config_key sg_config_keys[] = {
     REAL(rollout, temperature, "1", 0, 100, "of the sampler; 0 takes the likeliest token"),
     {"rollout", "top_p", SG_KEY_REAL, AT(rollout.top_p), "1", 0, 1, true, false, NULL, 0,
      "the sampler keeps the likeliest tokens up to this mass"},
+    WHOLE(rollout, top_k, "0", 0, 2147483647,
+          "before that it keeps so many of the likeliest tokens; 0: all"),
     REAL(rollout, noise, "0", 0, 100, "standard deviation of noise on the sampler's logits"),
     CHOICE(rollout, precision, "same", sampler_format, 0,
            "to which the sampler rounds its logits; same is the trainer's"),
     CHOICE(
         rollout, logp, "processed", rollout_logp, 0,
-        "the sampler's log-probabilities: of what it draws from, or before temperature and top_p"),
+        "the sampler's log-probabilities: of what it draws from, or before temperature, top_k and "
+        "top_p"),
 
     {"update", "objectives", SG_KEY_OBJECTIVES, AT(update.objectives), "[sapo]", 0, 0, false, false,
      NULL, 0, "the arms, each NAME or NAME:key=value,... with parameters and controls"},

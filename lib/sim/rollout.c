@@ -32,6 +32,7 @@ static sg_status draw(sg_run *run, size_t rollout, sg_error *error)
                           .step = (uint32_t)rollout,
                           .sampler = {.temperature = config->rollout.temperature,
                                       .top_p = config->rollout.top_p,
+                                      .top_k = (uint32_t)config->rollout.top_k,
                                       .noise = config->rollout.noise,
                                       .format = (sg_sampler_format)config->rollout.precision,
                                       .raw = config->rollout.logp == 1}};
