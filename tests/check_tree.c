@@ -450,6 +450,8 @@ START_TEST(the_update_follows_the_gradient_of_J)
     enumerate(&x, &reward, &all, &count);
     ck_assert_uint_le(count, COUNT);
     all.r.count = count;
+    for (size_t i = 0; i < count; i++)
+        all.length[i] = 2;
     sg_policy *after;
     const sg_policy_methods *methods = x.tree->methods;
     ck_assert_int_eq(methods->clone(x.tree, &after, NULL), SG_OK);

@@ -12,6 +12,8 @@ static double states_at(const sg_tree_shape *shape, size_t t)
 {
     if (t == 0)
         return 1;
+    if (shape->may_end && t >= shape->branching)
+        return 0;
     return shape->merge > 0 ? (double)shape->merge : pow((double)shape->head, (double)t);
 }
 
@@ -44,6 +46,13 @@ static sg_status check_shape(const sg_tree_shape *shape, sg_error *error)
                        "a tree of %zu tokens with %zu branches is not possible: the branches must "
                        "be in 1..tokens, and the tokens in 2..2147483647",
                        shape->vocabulary, shape->head);
+    if (shape->may_end && (shape->end_token < 0 || (size_t)shape->end_token >= shape->head ||
+                           shape->branching < 1 || shape->branching > shape->length))
+        return sg_fail(error, SG_EARGUMENT,
+                       "a tree of %zu tokens with %zu branches cannot end with token %d and branch "
+                       "at %zu positions; the token must be a branch, the positions in 1..%zu",
+                       shape->vocabulary, shape->head, (int)shape->end_token, shape->branching,
+                       shape->length);
     double bytes = sg_tree_bytes(shape, 0);
     if (bytes > 0x1p46)
         return sg_fail(error, SG_ENOMEM,
@@ -138,7 +147,7 @@ size_t sg_tree_next(const sg_tree *tree, size_t local, size_t t, int32_t token)
 {
     const sg_tree_shape *shape = &tree->shape;
     bool dead = local > tree->per_prompt - shape->length; /* the chain stands at the end */
-    if (dead || (size_t)token >= shape->head)
+    if (dead || (size_t)token >= shape->head || t + 1 >= tree->depth)
         return sg_tree_dead(tree, t + 1);
     size_t number = local - tree->first[t];
     number = shape->merge > 0 ? (number + (size_t)token) % shape->merge
@@ -157,35 +166,36 @@ size_t sg_tree_state(const sg_policy *policy, size_t prompt, const int32_t *toke
 
 sg_status sg_tree_arrange(sg_tree *tree, const sg_responses *responses, sg_error *error)
 {
-    size_t length = tree->shape.length, tokens = responses->count * length;
-    if (tokens > tree->capacity) {
-        void *states = realloc(tree->state_of, tokens * sizeof *tree->state_of);
+    size_t length = tree->shape.length, most = responses->count * length;
+    if (most > tree->capacity) {
+        void *states = realloc(tree->state_of, most * sizeof *tree->state_of);
         tree->state_of = states != NULL ? states : tree->state_of;
-        void *order = realloc(tree->order, tokens * sizeof *tree->order);
+        void *order = realloc(tree->order, most * sizeof *tree->order);
         tree->order = order != NULL ? order : tree->order;
         if (states == NULL || order == NULL)
             return sg_fail(error, SG_ENOMEM, "not enough memory for %zu responses of %zu tokens",
                            responses->count, length);
-        tree->capacity = tokens;
+        tree->capacity = most;
     }
     memset(tree->start, 0, (tree->states + 1) * sizeof *tree->start);
     for (size_t i = 0; i < responses->count; i++) {
         const int32_t *answer = responses->tokens + i * responses->room;
-        size_t local = 0;
-        for (size_t t = 0; t < length; t++) {
+        size_t local = 0, said = responses->length[i];
+        for (size_t t = 0; t < said; t++) {
             size_t state = responses->prompt[i] * tree->per_prompt + local;
             tree->state_of[i * length + t] = state;
             tree->start[state + 1]++;
-            if (t + 1 < length)
+            if (t + 1 < said)
                 local = sg_tree_next(tree, local, t, answer[t]);
         }
     }
     for (size_t state = 0; state < tree->states; state++)
         tree->start[state + 1] += tree->start[state];
-    for (size_t k = tokens; k-- > 0;) { /* from behind: start ends where it began */
-        size_t place = --tree->start[tree->state_of[k] + 1];
-        tree->order[place] = k / length * responses->room + k % length;
-    }
+    size_t tokens = tree->start[tree->states];
+    for (size_t i = responses->count; i-- > 0;) /* from behind: start ends where it began */
+        for (size_t t = responses->length[i]; t-- > 0;)
+            tree->order[--tree->start[tree->state_of[i * length + t] + 1]] =
+                i * responses->room + t;
     /* Now start[state + 1] is the first of `state`: one step down. */
     memmove(tree->start, tree->start + 1, tree->states * sizeof *tree->start);
     tree->start[tree->states] = tokens;
@@ -231,7 +241,10 @@ static void draw_state(sg_tree *tree, const sg_policy_draw *draw, const sg_respo
         responses->tokens[to] = token;
         if (plain) /* the same bits as sg_policy_methods.log_prob */
             log_prob[to] = sg_tree_log_prob(tree, state, token);
-        if (t + 1 < policy->length)
+        responses->length[i] = (uint32_t)t + 1;
+        if (sg_tree_ends(tree, token))
+            list[k].state = SIZE_MAX; /* sorted behind all others */
+        else if (t + 1 < policy->length)
             list[k].state = state - local + sg_tree_next(tree, local, t, token);
     }
 }
@@ -249,12 +262,12 @@ static sg_status draw_responses(sg_policy *policy, const sg_policy_draw *draw,
         return sg_fail(error, SG_ENOMEM, "not enough memory to draw %zu responses", count);
     }
     sg_sampler_row row = {.n = vocabulary, .logits = room, .cumulated = room + vocabulary};
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         all[i] = (traveller){responses->prompt[i] * tree->per_prompt, i};
-        responses->length[i] = (uint32_t)policy->length;
-    }
     for (size_t t = 0; t < policy->length; t++) {
         qsort(all, count, sizeof *all, by_state);
+        while (count > 0 && all[count - 1].state == SIZE_MAX)
+            count--;
         for (size_t first = 0, end; first < count; first = end) {
             for (end = first + 1; end < count && all[end].state == all[first].state;)
                 end++;
@@ -274,10 +287,10 @@ static sg_status log_prob_of(sg_policy *policy, const sg_responses *responses, d
     for (size_t i = 0; i < responses->count; i++) {
         const int32_t *answer = responses->tokens + i * responses->room;
         size_t local = 0;
-        for (size_t t = 0; t < policy->length; t++) {
+        for (size_t t = 0; t < responses->length[i]; t++) {
             size_t state = responses->prompt[i] * tree->per_prompt + local;
             log_prob[i * responses->room + t] = sg_tree_log_prob(tree, state, answer[t]);
-            if (t + 1 < policy->length)
+            if (t + 1 < responses->length[i])
                 local = sg_tree_next(tree, local, t, answer[t]);
         }
     }
@@ -428,6 +441,7 @@ static sg_status make(sg_policy **made, const sg_tree_shape *shape, sg_error *er
         return sg_fail(error, SG_ENOMEM, "not enough memory for a tree");
     }
     tree->shape = *shape;
+    tree->depth = shape->may_end ? shape->branching : shape->length;
     tree->first = first;
     for (size_t t = 0; t < shape->length; t++) {
         size_t here = (size_t)states_at(shape, t);

@@ -6,7 +6,10 @@
 
 /* An autoregressive policy in a table: a state for every prefix, with logits of its own. The K head
  * tokens are branches; a tail token leads into the dead end, a chain with one state for each
- * position, from which there is no way back and no reward. Responses always have `length` tokens.
+ * position, from which there is no way back and no reward. Responses have `length` tokens; with
+ * may_end they stop after end_token, one of the head, also in the dead end. Only the first
+ * `branching` positions then have states of their own for every prefix: what goes on behind them
+ * has lost its reward and stands in the dead end.
  *
  *     z_s = theta_s + b (with shared_bias),   pi(.|s) = softmax(z_s)
  *
@@ -17,12 +20,15 @@
  * States of one prompt, in this order: the root; then for each position t = 1..length-1 its
  * prefixes (number sum_i y_i K^(t-1-i); merged: M sums); then the dead ends of
  * positions 1..length-1. By hand: K = 2, length 3: 1 + 2 + 4 prefixes and 2 dead ends, 9 states;
- * the prefix (1, 0) is state 1 + 2 + 2 = 5. */
+ * the prefix (1, 0) is state 1 + 2 + 2 = 5. Prefixes that have ended are numbered, never used. */
 typedef struct sg_tree_shape {
     size_t prompts, length;
     size_t vocabulary, head; /* V >= 2, K in 1..V */
     size_t merge;            /* M; 0: a state for every prefix */
     bool shared_bias;
+    bool may_end;
+    int32_t end_token;      /* may_end: 0..K-1 */
+    size_t branching;       /* may_end: 1..length */
     sg_precision precision; /* of logits and moments; sums are fp64 */
     sg_optimizer_kind optimizer;
 } sg_tree_shape;

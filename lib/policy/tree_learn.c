@@ -332,7 +332,7 @@ sg_status sg_tree_update(sg_policy *policy, const sg_policy_step *step,
     sg_status status = sg_tree_arrange(tree, responses, error);
     if (status != SG_OK)
         return status;
-    size_t tokens = responses->count * policy->length;
+    size_t tokens = tree->start[tree->states];
     update_job job = {.tree = tree, .step = step, .factor = 1};
     job.pushes = malloc(tree->states * sizeof *job.pushes);
     job.room = malloc((tokens + 1) * sizeof *job.room);

@@ -104,13 +104,13 @@ static void walk_start(walk *w)
     w->now.state[cell] = 0;
 }
 
-/* From position t to t + 1; after the last token adds what the responses earn. */
+/* From position t to t + 1; adds what the responses earn that are over then. */
 static double walk_on(walk *w, size_t prompt, size_t t)
 {
     const sg_tree *tree = w->tree;
-    bool last = t + 1 == tree->shape.length;
+    bool last = t + 1 == tree->shape.length, further = t + 1 < tree->depth;
     double earned = 0;
-    if (!last)
+    if (further)
         memset(w->next.mass, 0, cells_at(w, t + 1) * sizeof(double));
     for (size_t cell = 0; cell < cells_at(w, t); cell++) {
         double mass = w->now.mass[cell];
@@ -119,12 +119,13 @@ static double walk_on(walk *w, size_t prompt, size_t t)
         size_t local = state_at(w, t, cell), state = prompt * tree->per_prompt + local;
         for (int32_t token = 0; (size_t)token < tree->shape.head; token++) {
             int32_t to = w->now.state[cell];
+            bool over = last || sg_tree_ends(tree, token);
             if (to != SG_REWARD_LOST)
                 to = w->reward->next(w->reward->context, prompt, t, to, token);
-            if (to == SG_REWARD_LOST && (last || !w->lost_too))
+            if ((to == SG_REWARD_LOST && (over || !w->lost_too)) || (!over && !further))
                 continue;
             double p = mass * exp(sg_tree_log_prob(tree, state, token));
-            if (last) {
+            if (over) {
                 earned += p * w->reward->value(w->reward->context, prompt, to);
                 continue;
             }
@@ -148,7 +149,7 @@ sg_status sg_tree_expected_reward(sg_policy *policy, const sg_reward *reward, do
     for (size_t p = 0; p < policy->prompts && status == SG_OK; p++) {
         expected[p] = 0;
         walk_start(&w);
-        for (size_t t = 0; t < policy->length; t++)
+        for (size_t t = 0; t < w.tree->depth; t++)
             expected[p] += walk_on(&w, p, t);
         for (size_t s = 0; s < w.tree->per_prompt; s++) /* also those that can win nothing */
             if (!isfinite(w.tree->log_norm[p * w.tree->per_prompt + s]))
@@ -163,6 +164,12 @@ typedef struct kinds {
     double right, right_tail, losers, losers_tail;
 } kinds;
 
+/* Probability that a response stops here. */
+static double ending(const sg_tree *tree, size_t state)
+{
+    return tree->shape.may_end ? exp(sg_tree_log_prob(tree, state, tree->shape.end_token)) : 0;
+}
+
 /* Fills the prompt's visits with the probability that a response comes by. */
 static void visit(walk *w, size_t prompt, kinds *k)
 {
@@ -171,6 +178,7 @@ static void visit(walk *w, size_t prompt, kinds *k)
     const sg_row_observation *look = tree->observation + prompt * tree->per_prompt;
     memset(visits, 0, tree->per_prompt * sizeof *visits);
     walk_start(w);
+    size_t first = prompt * tree->per_prompt;
     for (size_t t = 0; t < tree->shape.length; t++) {
         double dead = 0;
         for (size_t cell = 0; cell < cells_at(w, t); cell++) {
@@ -179,20 +187,22 @@ static void visit(walk *w, size_t prompt, kinds *k)
             if (mass == 0)
                 continue;
             visits[local] += mass;
-            dead += mass * look[local].tail_mass;
+            dead += mass *
+                    (t + 1 < tree->depth ? look[local].tail_mass : 1 - ending(tree, first + local));
             bool lost = w->now.state[cell] == SG_REWARD_LOST;
             *(lost ? &k->losers : &k->right) += mass;
             *(lost ? &k->losers_tail : &k->right_tail) += mass * look[local].tail_mass;
         }
         if (t > 0) {
             size_t local = sg_tree_dead(tree, t);
-            dead += visits[local];
+            dead += visits[local] * (1 - ending(tree, first + local));
             k->losers += visits[local];
             k->losers_tail += visits[local] * look[local].tail_mass;
         }
         if (t + 1 < tree->shape.length) {
             visits[sg_tree_dead(tree, t + 1)] = dead;
-            walk_on(w, prompt, t);
+            if (t + 1 < tree->depth)
+                walk_on(w, prompt, t);
         }
     }
 }
@@ -214,6 +224,11 @@ sg_status sg_tree_observe(sg_policy *policy, const sg_reward *reward, sg_policy_
     }
     walk_clear(&w);
     double tokens = (double)policy->prompts * (double)policy->length;
+    if (tree->shape.may_end) {
+        tokens = 0;
+        for (size_t state = 0; state < tree->states; state++)
+            tokens += tree->visits[state];
+    }
     for (size_t state = 0; state < tree->states && status == SG_OK; state++) {
         const sg_row_observation *row = &tree->observation[state];
         double share = tree->visits[state] / tokens;

@@ -12,6 +12,7 @@ enum { SG_TREE_CHUNK = 1024 };
 typedef struct sg_tree {
     sg_policy base;
     sg_tree_shape shape;
+    size_t depth;        /* positions that branch: length, or shape.branching */
     size_t width;        /* states of the widest position, dead end not counted */
     size_t per_prompt;   /* states of a prompt */
     size_t states;       /* of all prompts; row `states` of the arrays below is the bias */
@@ -59,6 +60,11 @@ size_t sg_tree_next(const sg_tree *tree, size_t local, size_t t, int32_t token);
 static inline size_t sg_tree_dead(const sg_tree *tree, size_t t)
 {
     return tree->per_prompt - tree->shape.length + t; /* t in 1..length-1 */
+}
+
+static inline bool sg_tree_ends(const sg_tree *tree, int32_t token)
+{
+    return tree->shape.may_end && token == tree->shape.end_token;
 }
 
 /* Fills state_of, order and start. */
