@@ -193,7 +193,7 @@ START_TEST(a_wrong_file_is_explained_with_its_line)
 END_TEST
 
 static const struct {
-    const char *assignment[3], *sentence;
+    const char *assignment[4], *sentence;
     sg_status status;
 } misfits[] = {
     {{"policy.head=20", "policy.vocabulary=10"}, "head is 20", SG_EARGUMENT},
@@ -213,7 +213,16 @@ static const struct {
     {{"policy.merge=3"}, "policy.merge belongs to trees", SG_EARGUMENT},
     {{"policy.shared_bias=yes"}, "policy.shared_bias belongs to trees", SG_EARGUMENT},
     {{"task.kind=copy", "task.classes=21"}, "the head has only 20", SG_EARGUMENT},
-    {{"task.kind=path", "task.reward=fraction"}, "right one by one", SG_EARGUMENT},
+    {{"task.kind=path", "task.correct_size=21"}, "the head has only 20", SG_EARGUMENT},
+    {{"task.kind=mixed", "task.prompts=6"}, "the 4 task.families cannot share", SG_EARGUMENT},
+    {{"task.kind=mixed", "task.prompts=4", "task.classes=21"},
+     "the head has only 20",
+     SG_EARGUMENT},
+    {{"task.overrun=3"}, "those of a table always have task.length tokens", SG_EARGUMENT},
+    {{"policy.kind=tree", "task.overrun=3", "policy.head=1"}, "there is no other", SG_EARGUMENT},
+    {{"policy.kind=tree", "task.overrun=3", "task.kind=copy", "task.classes=20"},
+     "only 19 tokens beside the end token",
+     SG_EARGUMENT},
     {{"task.kind=copy", "task.reward=fraction", "task.length=5000"}, "up to 4095", SG_EARGUMENT},
     {{"task.heldout=5"}, "in a table every prompt", SG_EARGUMENT},
     {{"policy.vocabulary=2147483647", "task.length=1000"}, "GiB", SG_ENOMEM},
@@ -225,7 +234,7 @@ START_TEST(keys_that_do_not_fit_each_other_are_refused)
     static sg_config config;
     sg_error error = {0};
     sg_config_init(&config);
-    for (int i = 0; i < 3 && misfits[_i].assignment[i] != NULL; i++)
+    for (int i = 0; i < 4 && misfits[_i].assignment[i] != NULL; i++)
         ck_assert_msg(sg_config_set(&config, misfits[_i].assignment[i], &error) == SG_OK, "%s",
                       error.message);
     ck_assert_int_eq(sg_config_check(&config, &error), misfits[_i].status);
@@ -240,6 +249,9 @@ static void random_assignment(char *text, size_t size, uint64_t seed, uint32_t n
         "policy.kind=tree",
         "policy.shared_bias=yes",
         "task.kind=modular-sum",
+        "task.kind=mixed",
+        "task.families= copy +reverse+ copy",
+        "task.overrun=2.5",
         "rollout.precision=bf16",
         "rollout.logp=raw",
         "update.kl=k1+",

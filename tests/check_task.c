@@ -60,24 +60,25 @@ static void response(size_t k, int32_t *tokens)
 static double judge(const sg_task *task, size_t prompt, const int32_t *tokens)
 {
     int right = 0, tail = 0, sum = 0;
+    sg_task_kind kind = sg_task_family(task, prompt);
+    const int32_t *set = task->correct + prompt * 2, *text = task->answer + prompt * T;
     for (int t = 0; t < T; t++) {
-        const int32_t *set = task->correct + prompt * 2, *text = task->answer + prompt * T;
         tail += tokens[t] >= K;
         sum += tokens[t];
-        if (task->kind == SG_TASK_CORRECT_SET)
+        if (kind == SG_TASK_CORRECT_SET)
             right += tokens[t] == set[0] || tokens[t] == set[1];
-        else if (task->kind == SG_TASK_PATH)
+        else if (kind == SG_TASK_PATH)
             right += (size_t)t != task->decisive || tokens[t] == set[0] || tokens[t] == set[1];
-        else if (task->kind == SG_TASK_COPY)
+        else if (kind == SG_TASK_COPY)
             right += tokens[t] == text[t];
-        else if (task->kind == SG_TASK_REVERSE)
+        else if (kind == SG_TASK_REVERSE)
             right += tokens[t] == text[T - 1 - t];
     }
-    if (task->kind == SG_TASK_MODULAR_SUM)
-        return tail == 0 && sum % 3 == task->answer[prompt];
+    if (kind == SG_TASK_MODULAR_SUM)
+        return tail == 0 && sum % 3 == text[0];
     if (task->reward == SG_REWARD_FRACTION)
         return tail > 0 && task->tail_fails ? 0 : (double)right / T;
-    return right == T && (tail == 0 || task->kind == SG_TASK_CORRECT_SET);
+    return right == T && (tail == 0 || kind == SG_TASK_CORRECT_SET);
 }
 
 /* Every kind with reward all, and the three with reward fraction; in a table, a tree, a merged
@@ -107,7 +108,7 @@ START_TEST(rewards_are_what_the_rules_say)
             double reward = judge(&task, prompt, tokens);
             ck_assert_double_eq(sg_task_clean_score(&task, prompt, tokens), reward);
             ck_assert_double_eq((double)sg_task_score(&task, 1, 0, prompt, 0, tokens) /
-                                    (double)sg_task_unit(&task),
+                                    (double)sg_task_unit(&task, prompt),
                                 reward);
             J[prompt] += p * reward;
         }

@@ -45,7 +45,7 @@ static void value_text(const sg_config *config, const sg_config_key *key, sg_tex
     double real = 0;
     if (key->type == SG_KEY_REAL)
         memcpy(&real, value, sizeof real);
-    else if (key->type != SG_KEY_OBJECTIVES && key->type != SG_KEY_OBJECTIVE)
+    else if (key->type == SG_KEY_INTEGER || key->type == SG_KEY_CHOICE)
         memcpy(&number, value, sizeof number);
     switch (key->type) {
     case SG_KEY_INTEGER:
@@ -56,6 +56,11 @@ static void value_text(const sg_config *config, const sg_config_key *key, sg_tex
         break;
     case SG_KEY_CHOICE:
         sg_text_append(text, key->choice(number - key->first));
+        break;
+    case SG_KEY_FAMILIES:
+        for (int64_t i = 0; i < config->task.families.count; i++)
+            sg_text_printf(text, "%s%s", i > 0 ? "+" : "",
+                           key->choice(config->task.families.kind[i]));
         break;
     case SG_KEY_OBJECTIVE: {
         const sg_objective *objective = &config->control.reference;

@@ -26,8 +26,18 @@ typedef enum sg_task_kind {
     SG_TASK_PATH,
     SG_TASK_MODULAR_SUM,
     SG_TASK_COPY,
-    SG_TASK_REVERSE
+    SG_TASK_REVERSE,
+    SG_TASKS,
+    SG_TASK_MIXED = SG_TASKS /* several of them in one run */
 } sg_task_kind;
+
+/* The families that the prompts of a mixed task take turns in; one may stand there twice. */
+enum { SG_TASK_MIX = 16 };
+typedef struct sg_task_mix {
+    int64_t count;
+    int64_t kind[SG_TASK_MIX]; /* sg_task_kind */
+} sg_task_mix;
+
 typedef enum sg_rate_kind { SG_RATE_CONSTANT, SG_RATE_LINEAR, SG_RATE_COSINE } sg_rate_kind;
 typedef enum sg_reward_kind {
     SG_REWARD_ALL,     /* 1 when every token is right, else 0 */
@@ -65,9 +75,12 @@ typedef struct sg_config {
         int64_t shared_bias; /* tree: bool */
     } policy;
     struct {
-        int64_t kind; /* sg_task_kind */
+        int64_t kind;         /* sg_task_kind */
+        sg_task_mix families; /* mixed */
         int64_t prompts, heldout;
-        int64_t length;       /* tokens of a response */
+        int64_t length; /* tokens of a response */
+        double overrun; /* mean number of tokens behind its end; 0: there is no end token */
+        int64_t overrun_max;
         int64_t correct_size; /* tokens that are right at a position */
         double correct_mass;  /* their probability at the start, about (see task.h) */
         double

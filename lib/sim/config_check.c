@@ -48,36 +48,91 @@ static sg_status check_controls(const sg_config *config, const char *place, sg_e
     return SG_OK;
 }
 
+/* Does a prompt of this kind occur? */
+static bool has_family(const sg_config *config, sg_task_kind kind)
+{
+    const sg_task_mix *mix = &config->task.families;
+    for (int64_t i = 0; i < mix->count && config->task.kind == SG_TASK_MIXED; i++)
+        if (mix->kind[i] == (int64_t)kind)
+            return true;
+    return config->task.kind == (int64_t)kind;
+}
+
+static sg_status check_end(const sg_config *config, const char *place, sg_error *error)
+{
+    if (config->task.overrun == 0)
+        return SG_OK;
+    if (config->policy.kind == SG_POLICY_TABULAR)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.overrun needs responses of different lengths, and those of a table "
+                       "always have task.length tokens; set policy.kind to tree or task.overrun "
+                       "to 0",
+                       place);
+    if (config->policy.head < 2)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.overrun makes one token of the head the end of answers and there is "
+                       "no other; raise policy.head",
+                       place);
+    return SG_OK;
+}
+
+static sg_status check_mix(const sg_config *config, const char *place, sg_error *error)
+{
+    if (config->task.kind == SG_TASK_MIXED &&
+        config->task.prompts % config->task.families.count != 0)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.prompts is %lld, which the %lld task.families cannot share evenly; "
+                       "make it a multiple",
+                       place, (long long)config->task.prompts,
+                       (long long)config->task.families.count);
+    return SG_OK;
+}
+
+/* Only texts are made of symbols that other prompts have too. */
+static sg_status check_heldout(const sg_config *config, const char *place, sg_error *error)
+{
+    if (config->task.heldout == 0)
+        return SG_OK;
+    if (config->policy.kind <= SG_POLICY_TREE)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.heldout needs a policy that reads its prompt; in a %s every prompt "
+                       "has logits of its own and a prompt never trained on stays at its start, so "
+                       "set task.heldout to 0",
+                       place, config->policy.kind == SG_POLICY_TREE ? "tree" : "table");
+    for (int kind = 0; kind < SG_TASKS; kind++)
+        if (sg_task_generalises((sg_task_kind)kind) && has_family(config, (sg_task_kind)kind))
+            return SG_OK;
+    return sg_fail(error, SG_EARGUMENT,
+                   "%stask.heldout needs prompts made of symbols that are trained in others, which "
+                   "only those of copy and reverse are; set task.heldout to 0 or add one of them",
+                   place);
+}
+
 static sg_status check_task(const sg_config *config, const char *place, sg_error *error)
 {
-    sg_task_kind kind = (sg_task_kind)config->task.kind;
-    bool sets = kind == SG_TASK_CORRECT_SET || kind == SG_TASK_PATH;
-    if (!sets && config->task.classes > config->policy.head)
-        return sg_fail(
-            error, SG_EARGUMENT,
-            "%stask.classes is %lld but the head has only %lld tokens; raise policy.head "
-            "or lower it",
-            place, (long long)config->task.classes, (long long)config->policy.head);
-    if (config->task.reward == SG_REWARD_FRACTION &&
-        (kind == SG_TASK_PATH || kind == SG_TASK_MODULAR_SUM))
+    bool sets = has_family(config, SG_TASK_CORRECT_SET) || has_family(config, SG_TASK_PATH);
+    bool classes = has_family(config, SG_TASK_MODULAR_SUM) || has_family(config, SG_TASK_COPY) ||
+                   has_family(config, SG_TASK_REVERSE);
+    long long head = (long long)config->policy.head - (config->task.overrun > 0);
+    const char *left = config->task.overrun > 0 ? " beside the end token" : "";
+    if (classes && config->task.classes > head)
         return sg_fail(error, SG_EARGUMENT,
-                       "%stask.reward fraction needs tokens that are right one by one; set "
-                       "task.reward to all, or task.kind to correct-set, copy or reverse",
-                       place);
+                       "%stask.classes is %lld but the head has only %lld tokens%s; raise "
+                       "policy.head or lower it",
+                       place, (long long)config->task.classes, head, left);
+    if (sets && config->task.correct_size > head)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.correct_size is %lld but the head has only %lld tokens%s; raise "
+                       "policy.head or lower it",
+                       place, (long long)config->task.correct_size, head, left);
     if (config->task.reward == SG_REWARD_FRACTION &&
-        (kind != SG_TASK_CORRECT_SET || config->policy.kind == SG_POLICY_TREE) &&
+        (config->task.kind != SG_TASK_CORRECT_SET || config->policy.kind != SG_POLICY_TABULAR) &&
         config->task.length >= SG_REWARD_STATES)
         return sg_fail(
             error, SG_EARGUMENT,
             "%stask.reward fraction counts up to %d tokens here and task.length is %lld; "
             "lower it",
             place, SG_REWARD_STATES - 1, (long long)config->task.length);
-    if (config->task.heldout > 0)
-        return sg_fail(error, SG_EARGUMENT,
-                       "%stask.heldout needs a policy that reads its prompt; in a %s every prompt "
-                       "has logits of its own and a prompt never trained on stays at its start, so "
-                       "set task.heldout to 0",
-                       place, config->policy.kind == SG_POLICY_TREE ? "tree" : "table");
     return SG_OK;
 }
 
@@ -91,22 +146,23 @@ sg_status sg_config_check(const sg_config *config, sg_error *error)
         return sg_fail(error, SG_EARGUMENT, "%spolicy: %s", place, why.message);
     sg_status status = check_policy(config, place, error);
     if (status == SG_OK)
+        status = check_end(config, place, error);
+    if (status == SG_OK)
         status = check_task(config, place, error);
+    if (status == SG_OK)
+        status = check_mix(config, place, error);
+    if (status == SG_OK)
+        status = check_heldout(config, place, error);
     if (status == SG_OK)
         status = check_controls(config, place, error);
     if (status != SG_OK)
         return status;
-    if (config->task.correct_size > config->policy.head)
-        return sg_fail(error, SG_EARGUMENT,
-                       "%stask.correct_size is %lld but the head has only %lld tokens; raise "
-                       "policy.head or lower it",
-                       place, (long long)config->task.correct_size, (long long)config->policy.head);
     if (config->task.correct_mass * config->task.difficulty_spread >= 1)
         return sg_fail(error, SG_EARGUMENT,
                        "%stask.correct_mass %g times task.difficulty_spread %g is not below 1; "
                        "lower one of them",
                        place, config->task.correct_mass, config->task.difficulty_spread);
-    if (config->task.prompts * config->task.length > 2147483647)
+    if (config->task.prompts * (int64_t)sg_task_room(config) > 2147483647)
         return sg_fail(error, SG_EARGUMENT,
                        "%stask.prompts %lld times task.length %lld is more than 2^31 states", place,
                        (long long)config->task.prompts, (long long)config->task.length);

@@ -21,7 +21,8 @@ NAMES(tail_shape, "uniform", "zipf")
 NAMES(precision, "fp32", "fp64")
 NAMES(reward, "all", "fraction")
 NAMES(optimizer, "sgd", "momentum", "adam", "adamw", "coupled-adam")
-NAMES(task_kind, "correct-set", "path", "modular-sum", "copy", "reverse")
+NAMES(task_family, "correct-set", "path", "modular-sum", "copy", "reverse")
+NAMES(task_kind, "correct-set", "path", "modular-sum", "copy", "reverse", "mixed")
 NAMES(sampler_format, "same", "fp32", "bf16", "fp16")
 NAMES(rollout_logp, "processed", "raw")
 NAMES(schedule, "constant", "linear", "cosine")
@@ -78,17 +79,26 @@ const sg_config_key sg_config_keys[] = {
     CHOICE(policy, shared_bias, "no", no_yes, 0, "tree: a bias that all states have in common"),
 
     CHOICE(task, kind, "correct-set", task_kind, 0, "what makes an answer right"),
+    {"task", "families", SG_KEY_FAMILIES, AT(task.families), "path+modular-sum+copy+reverse", 0, 0,
+     false, false, task_family, 0,
+     "mixed: what prompts take turns in, joined by +; one named twice has twice the prompts"},
     WHOLE(task, prompts, "1", 1, 16777215, "prompts, all of them in every rollout"),
     WHOLE(task, heldout, "0", 0, 16777215,
           "prompts never trained on, for policies that read their prompt"),
     WHOLE(task, length, "1", 1, 65536, "tokens of a response"),
+    REAL(
+        task, overrun, "0", 0, 1e6,
+        "a token ends answers, which go on by so many tokens in the mean behind where they should; "
+        "0: there is none"),
+    WHOLE(task, overrun_max, "16", 1, 65536, "most of these; longer answers are cut off"),
     WHOLE(task, correct_size, "1", 1, 1048576,
           "right tokens at a position, neighbours in the head: correct-set, path"),
     {"task", "correct_mass", SG_KEY_REAL, AT(task.correct_mass), "0.1", 0, 1, true, true, NULL, 0,
      "their probability at the start; the nearest possible set is taken"},
     REAL(task, difficulty_spread, "1", 1, 1e6,
          "correct_mass of the prompts runs from correct_mass/spread to correct_mass*spread"),
-    CHOICE(task, reward, "all", reward, 0, "1 if all tokens are right, or the share that is"),
+    CHOICE(task, reward, "all", reward, 0,
+           "1 if all tokens are right, or the share that is (modular-sum: how near the sum is)"),
     WHOLE(task, classes, "4", 1, 4096,
           "modulus of modular-sum; tokens that occur in the texts of copy and reverse"),
     REAL(task, shared_prefix, "0.5", 0, 1,
@@ -378,6 +388,28 @@ static sg_status set_objective(sg_objective *objective, const sg_config_key *key
     return SG_OK;
 }
 
+/* "copy + reverse" -> the families in order. */
+static sg_status set_families(sg_task_mix *mix, const sg_config_key *key, const char *text,
+                              const char *place, sg_error *error)
+{
+    sg_task_mix read = {0};
+    for (const char *end; text != NULL; text = *end == '+' ? end + 1 : NULL) {
+        char name[64];
+        const char *piece = text;
+        end = text + strcspn(text, "+");
+        size_t length = trim(&piece, (size_t)(end - text));
+        snprintf(name, sizeof name, "%.*s", length < 63 ? (int)length : 63, piece);
+        if (read.count == SG_TASK_MIX)
+            return sg_fail(error, SG_EARGUMENT, "%s%s.%s names more than %d families", place,
+                           key->section, key->name, SG_TASK_MIX);
+        sg_status status = sg_config_set_choice(&read.kind[read.count++], key, name, place, error);
+        if (status != SG_OK)
+            return status;
+    }
+    *mix = read;
+    return SG_OK;
+}
+
 sg_status sg_config_set_key(sg_config *config, const sg_config_key *key, const char *text,
                             const char *place, sg_error *error)
 {
@@ -389,6 +421,8 @@ sg_status sg_config_set_key(sg_config *config, const sg_config_key *key, const c
         return set_objective_list(config, text, place, error);
     if (key->type == SG_KEY_OBJECTIVE)
         return set_objective((sg_objective *)(void *)value, key, text, place, error);
+    if (key->type == SG_KEY_FAMILIES)
+        return set_families((sg_task_mix *)(void *)value, key, text, place, error);
     if (key->type == SG_KEY_CHOICE)
         return sg_config_set_choice((int64_t *)(void *)value, key, text, place, error);
     if (key->type == SG_KEY_INTEGER) {

@@ -13,6 +13,7 @@ typedef enum sg_key_type {
     SG_KEY_INTEGER,
     SG_KEY_REAL,
     SG_KEY_CHOICE,
+    SG_KEY_FAMILIES,  /* choices joined by +, in task.families */
     SG_KEY_OBJECTIVE, /* one of them, in control.reference */
     SG_KEY_OBJECTIVES
 } sg_key_type;
@@ -24,7 +25,7 @@ typedef struct sg_config_key {
     const char *fallback;                 /* its default, as text */
     double low, high;                     /* INTEGER, REAL: both ends belong to the range ... */
     bool open_low, open_high;             /* ... unless they are open */
-    const char *(*choice)(int64_t index); /* CHOICE: its names; NULL past the end */
+    const char *(*choice)(int64_t index); /* CHOICE, FAMILIES: its names; NULL past the end */
     int64_t first;                        /* CHOICE: value of the first name */
     const char *meaning;
 } sg_config_key;
@@ -47,7 +48,7 @@ sg_status sg_config_set_objectives(sg_config *config, const char *const *items, 
 /* One item of that list. */
 sg_status sg_config_parse_arm(const char *spec, sg_objective *objective, sg_arm_controls *controls,
                               const char *place, sg_error *error);
-/* The value that a key of type CHOICE has under this name. */
+/* The value that a key of type CHOICE or FAMILIES has under this name. */
 sg_status sg_config_set_choice(int64_t *value, const sg_config_key *key, const char *text,
                                const char *place, sg_error *error);
 

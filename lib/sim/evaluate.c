@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Scores that cost no gradient: greedy answers, means of 16 samples, and the hard prompts. The
- * prompts are the held-out ones where there are any, else those of training. */
+/* Scores that cost no gradient: greedy answers, means of 16 samples, the hard prompts, and the
+ * families of a task. The prompts are sg_task.evaluated. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -13,11 +13,6 @@ static size_t at_least(size_t x, size_t least)
     return x > least ? x : least;
 }
 
-static size_t prompts_of(const sg_run *run)
-{
-    return run->task->heldout > 0 ? run->task->heldout : run->prompts;
-}
-
 /* Samples of each training prompt that stand for an exact expected reward. */
 static size_t monte_carlo(const sg_run *run)
 {
@@ -28,19 +23,20 @@ static size_t monte_carlo(const sg_run *run)
 static size_t capacity_of(const sg_run *run)
 {
     bool scored = run->config->run.evaluate_every > 0;
-    size_t answers = scored ? prompts_of(run) * SAMPLES : 0;
+    size_t answers = scored ? run->task->evaluated_count * SAMPLES : 0;
     return run->policy->exact_reward ? answers : at_least(answers, run->prompts * monte_carlo(run));
 }
 
 double sg_evaluation_bytes(const sg_config *config)
 {
-    int64_t prompts = config->task.heldout > 0 ? config->task.heldout : config->task.prompts;
-    double answers = config->run.evaluate_every > 0 ? (double)prompts * SAMPLES : 0;
-    return answers * (12 + 12 * (double)config->task.length) + (double)prompts * 16;
+    double prompts = (double)config->task.heldout + (double)config->task.prompts; /* at most */
+    double answers = config->run.evaluate_every > 0 ? prompts * SAMPLES : 0;
+    return answers * (12 + 12 * (double)sg_task_room(config)) + prompts * 16;
 }
 
 typedef struct question {
-    size_t first, prompts, samples; /* which prompts, answers to each */
+    const uint32_t *list;    /* [prompts]; NULL: those from 0 on */
+    size_t prompts, samples; /* answers to each */
     uint64_t seed;
     size_t step;
     sg_sampler sampler;
@@ -57,7 +53,8 @@ static sg_status score_all(sg_run *run, const question *q, double *score, double
                           .step = (uint32_t)q->step,
                           .sampler = q->sampler};
     for (size_t i = 0; i < q->prompts * q->samples; i++) {
-        e->prompt[i] = (uint32_t)(q->first + i / q->samples);
+        size_t p = i / q->samples;
+        e->prompt[i] = q->list != NULL ? q->list[p] : (uint32_t)p;
         e->sample[i] = (uint32_t)(i % q->samples);
     }
     e->responses = (sg_responses){
@@ -84,8 +81,8 @@ static sg_status score_all(sg_run *run, const question *q, double *score, double
 /* The prompts that are evaluated, with the random numbers of a step. */
 static question evaluated(const sg_run *run, size_t step, size_t samples, sg_sampler sampler)
 {
-    return (question){.first = run->task->heldout > 0 ? run->prompts : 0,
-                      .prompts = prompts_of(run),
+    return (question){.list = run->task->evaluated,
+                      .prompts = run->task->evaluated_count,
                       .samples = samples,
                       .seed = run->seed,
                       .step = step,
@@ -123,12 +120,12 @@ static int hardest_first(const void *a, const void *b)
     return x->prompt < y->prompt ? -1 : x->prompt > y->prompt;
 }
 
-/* The quarter of the prompts (rounded up) with the lowest success rate at the start; held-out ones by
- * 16 samples. */
+/* The quarter of the prompts (rounded up) with the lowest success rate at the start; by 16 samples
+ * where some are held out. */
 static sg_status choose_hard(sg_run *run, sg_error *error)
 {
     sg_evaluation *e = &run->evaluation;
-    size_t prompts = prompts_of(run);
+    size_t prompts = run->task->evaluated_count;
     bool heldout = run->task->heldout > 0;
     double mean;
     difficulty *order = malloc(prompts * sizeof *order);
@@ -147,6 +144,39 @@ static sg_status choose_hard(sg_run *run, sg_error *error)
     return status;
 }
 
+void sg_run_leave_unevaluated(sg_observables *o)
+{
+    o->greedy = o->mean16 = o->hard = o->score = NAN;
+    o->score_correct_set = o->score_path = o->score_modular_sum = NAN;
+    o->score_copy = o->score_reverse = NAN;
+}
+
+/* Means over the prompts of each family, and their mean. */
+static void score_families(const sg_run *run, const double *score, sg_observables *o)
+{
+    const sg_task *task = run->task;
+    double sum[SG_TASKS] = {0}, count[SG_TASKS] = {0}, families = 0;
+    double *const column[SG_TASKS] = {[SG_TASK_CORRECT_SET] = &o->score_correct_set,
+                                      [SG_TASK_PATH] = &o->score_path,
+                                      [SG_TASK_MODULAR_SUM] = &o->score_modular_sum,
+                                      [SG_TASK_COPY] = &o->score_copy,
+                                      [SG_TASK_REVERSE] = &o->score_reverse};
+    for (size_t i = 0; i < task->evaluated_count; i++) {
+        sg_task_kind kind = sg_task_family(task, task->evaluated[i]);
+        sum[kind] += score[i];
+        count[kind]++;
+    }
+    o->score = 0;
+    for (int kind = 0; kind < SG_TASKS; kind++) {
+        *column[kind] = count[kind] > 0 ? sum[kind] / count[kind] : NAN;
+        if (count[kind] > 0) {
+            o->score += *column[kind];
+            families++;
+        }
+    }
+    o->score /= families;
+}
+
 sg_status sg_run_evaluate(sg_run *run, size_t step, sg_observables *o, sg_error *error)
 {
     sg_evaluation *e = &run->evaluation;
@@ -159,13 +189,14 @@ sg_status sg_run_evaluate(sg_run *run, size_t step, sg_observables *o, sg_error 
     for (size_t k = 0; k < e->hard_count; k++)
         o->hard += e->score[e->hard[k]];
     o->hard /= (double)e->hard_count;
+    score_families(run, e->score, o);
     return status;
 }
 
 sg_status sg_evaluation_init(sg_run *run, sg_error *error)
 {
     sg_evaluation *e = &run->evaluation;
-    size_t responses = capacity_of(run), prompts = prompts_of(run);
+    size_t responses = capacity_of(run), prompts = run->prompts + run->task->heldout;
     if (responses == 0)
         return SG_OK;
     e->prompt = calloc(responses, sizeof *e->prompt);

@@ -51,12 +51,19 @@ static sg_status draw(sg_run *run, size_t rollout, sg_error *error)
     return status;
 }
 
+static double mean(double sum, double n)
+{
+    return n > 0 ? sum / n : NAN;
+}
+
 /* Rewards are integers in units of sg_task_unit, so group * score - sum of scores is exact and sums
  * to exactly 0. */
 static void score(sg_run *run, size_t rollout)
 {
-    double unit = (double)sg_task_unit(run->task), total = 0, flat = 0, lengths = 0;
+    double total = 0, flat = 0, n = (double)(run->prompts * run->group);
+    double lengths = 0, right = 0, right_lengths = 0;
     for (size_t p = 0; p < run->prompts; p++) {
+        double unit = (double)sg_task_unit(run->task, p);
         double *reward = run->score + p * run->group, *centred = run->centred + p * run->group;
         double sum = 0;
         bool equal = true;
@@ -66,6 +73,10 @@ static void score(sg_run *run, size_t rollout)
             reward[i] = (double)sg_task_score(run->task, run->seed, rollout, p, i, tokens);
             run->token_counts[response] = run->lengths[response];
             lengths += run->lengths[response];
+            if (sg_task_clean_score(run->task, p, tokens) == 1) {
+                right++;
+                right_lengths += run->lengths[response];
+            }
             sum += reward[i];
             equal = equal && reward[i] == reward[0];
         }
@@ -76,9 +87,11 @@ static void score(sg_run *run, size_t rollout)
         total += sum / unit;
         flat += equal;
     }
-    run->mean_reward = total / (double)(run->prompts * run->group);
+    run->mean_reward = total / n;
     run->zero_std_groups = flat / (double)run->prompts;
-    run->mean_length = lengths / (double)(run->prompts * run->group);
+    run->mean_length = lengths / n;
+    run->length_right = mean(right_lengths, right);
+    run->length_wrong = mean(lengths - right_lengths, n - right);
 }
 
 /* The factor that turns the centred integers of a group into its advantages, or 0 when there is

@@ -23,7 +23,7 @@ static double policies_of(const sg_config *config)
 double sg_run_bytes(const sg_config *config)
 {
     double responses = (double)config->task.prompts * (double)config->rollout.group;
-    double samples = responses * (double)config->task.length;
+    double samples = responses * (double)sg_task_room(config);
     double part = samples / (double)config->update.minibatches;
     double rows = ((double)config->run.steps - 1) / (double)config->run.observe_every + 3;
     return policies_of(config) * sg_config_policy_bytes(config) + rows * sizeof(sg_record) +
@@ -142,7 +142,7 @@ sg_status sg_run_init(sg_run *run, const sg_config *config, const sg_task *task,
         .seed = seed,
         .reward = sg_task_reward(task),
         .prompts = task->prompts,
-        .length = task->length,
+        .length = task->room,
         .group = (size_t)config->rollout.group,
         .part = (size_t)(config->rollout.group / config->update.minibatches),
     };
@@ -152,7 +152,7 @@ sg_status sg_run_init(sg_run *run, const sg_config *config, const sg_task *task,
                        "not enough memory for the samples of %zu states and a table of %zu rows; "
                        "lower task.prompts, task.length or rollout.group, or raise "
                        "run.observe_every",
-                       task->prompts * task->length, run->record_capacity);
+                       task->prompts * task->room, run->record_capacity);
     }
     name_responses(run);
     sg_status status = make_batch(run, error);

@@ -35,7 +35,7 @@ typedef struct sg_evaluation {
     uint32_t *prompt, *sample, *lengths;
     int32_t *tokens;
     double *log_prob;
-    double *score; /* [prompts evaluated]: mean of the last answers */
+    double *score; /* [prompts of the last answers]: their means */
     size_t *hard;  /* [hard_count]: prompts of the hard subset, as numbers into score */
     size_t hard_count;
 } sg_evaluation;
@@ -69,6 +69,7 @@ typedef struct sg_run {
     int64_t *prompt_of;   /* [prompts][group] */
     double *token_counts; /* [prompts][group]: lengths as reals */
     double mean_reward, zero_std_groups, mean_length;
+    double length_right, length_wrong; /* means of those that are right and the others; NaN: none */
 
     /* The minibatch. */
     sg_responses minibatch;
@@ -127,7 +128,8 @@ void sg_run_observe(sg_run *run, const sg_replay_summary *summary, sg_observable
  * where only sampling can tell of 4096 samples in all (at least one a prompt). */
 sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error);
 
-/* The columns greedy, mean16 and hard. */
+/* The columns greedy, mean16, hard and the scores; or NaN in all of them. */
+void sg_run_leave_unevaluated(sg_observables *o);
 sg_status sg_run_evaluate(sg_run *run, size_t step, sg_observables *o, sg_error *error);
 double sg_evaluation_bytes(const sg_config *config);
 sg_status sg_evaluation_init(sg_run *run, sg_error *error);

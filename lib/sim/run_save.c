@@ -8,7 +8,7 @@
 
 typedef struct counters {
     uint64_t step, records;
-    double mean_reward, zero_std_groups, mean_length, match_idle;
+    double mean_reward, zero_std_groups, mean_length, length_right, length_wrong, match_idle;
 } counters;
 
 typedef struct part {
@@ -55,9 +55,9 @@ static size_t fixed_size(const sg_run *run)
 
 size_t sg_run_save(const sg_run *run, void *to)
 {
-    const counters now = {run->step,        run->record_count,
-                          run->mean_reward, run->zero_std_groups,
-                          run->mean_length, run->match_idle};
+    const counters now = {
+        run->step,        run->record_count, run->mean_reward,  run->zero_std_groups,
+        run->mean_length, run->length_right, run->length_wrong, run->match_idle};
     part parts[PARTS];
     char *at = to;
     size_t records = run->record_count * sizeof *run->records;
@@ -104,6 +104,8 @@ sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *erro
     run->mean_reward = then.mean_reward;
     run->zero_std_groups = then.zero_std_groups;
     run->mean_length = then.mean_length;
+    run->length_right = then.length_right;
+    run->length_wrong = then.length_wrong;
     run->match_idle = then.match_idle;
     return status;
 }

@@ -70,6 +70,8 @@
     REAL(zero_std_groups, "",                                                                      \
          "share of groups of the current rollout whose rewards are all equal")                     \
     REAL(length, "", "mean number of tokens of the responses of the current rollout")              \
+    REAL(length_right, "", "of those that the clean verifier gives the full reward")               \
+    REAL(length_wrong, "", "of the others")                                                        \
     REAL(tail_mass_root, "", "probability of the tail tokens at the first position")               \
     REAL(tail_mass_right, "", "the same at prefixes that can still win; nan when not known")       \
     REAL(tail_mass_losers, "", "the same at prefixes that cannot; nan when not known")             \
@@ -83,10 +85,17 @@
     REAL(mismatch_ess, "", "effective sample size of their ratios as a fraction")                  \
     REAL(mismatch_weight, "", "mean mismatch weight min(ratio, cap); 1 when there is none")        \
     REAL(match_factor, "", "what control.match multiplied the step or the negative pushes by")     \
-    REAL(match_idle, "", "steps so far that were not taken as the reference took none")        \
+    REAL(match_idle, "", "steps so far that were not taken as the reference took none")            \
     REAL(greedy, "", "share of prompts that greedy answers get right; nan unless evaluated")       \
     REAL(mean16, "", "share of right answers among 16 samples of each prompt")                     \
-    REAL(hard, "", "the same for the quarter of the prompts that was hardest at the start")
+    REAL(hard, "", "the same for the quarter of the prompts that was hardest at the start")        \
+    REAL(score, "", "mean of the scores of the task's families, which follow")                     \
+    REAL(score_correct_set, "",                                                                    \
+         "mean16 of the prompts of the family correct-set; nan when there are none")               \
+    REAL(score_path, "", "mean16 of the prompts of the family path")                               \
+    REAL(score_modular_sum, "", "mean16 of the prompts of the family modular-sum")                 \
+    REAL(score_copy, "", "mean16 of the prompts of the family copy")                               \
+    REAL(score_reverse, "", "mean16 of the prompts of the family reverse")
 
 typedef struct sg_column_info {
     const char *name, *unit, *meaning;

@@ -117,9 +117,11 @@ static sg_record *new_record(sg_run *run, size_t rollout, size_t step, double ex
     record->value.reward = run->mean_reward;
     record->value.zero_std_groups = run->zero_std_groups;
     record->value.length = run->mean_length;
+    record->value.length_right = run->length_right;
+    record->value.length_wrong = run->length_wrong;
     record->value.learning_rate = sg_learning_rate(run->config, step);
     record->value.J = expected;
-    record->value.greedy = record->value.mean16 = record->value.hard = NAN;
+    sg_run_leave_unevaluated(&record->value);
     return record;
 }
 

@@ -35,12 +35,11 @@ static sg_status lesson_init(lesson *l, const sg_run *run, const double *prior_l
     if (!l->prompt || !l->lengths || !l->tokens || !l->pushes || !l->head)
         return sg_fail(error, SG_ENOMEM, "not enough memory for %zu right answers", count);
     l->responses = (sg_responses){count, run->length, l->prompt, NULL, l->lengths, l->tokens};
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         l->prompt[i] = (uint32_t)(i / group);
-        l->lengths[i] = (uint32_t)run->length;
-    }
+    size_t said = count * (run->task->length + (run->task->end >= 0));
     for (size_t i = 0; i < tokens; i++)
-        l->pushes[i] = 1 / (double)tokens; /* the mean log-likelihood of a token */
+        l->pushes[i] = 1 / (double)said; /* the mean log-likelihood of a token */
     for (size_t k = 0; k < head; k++)
         l->head[k] = exp(prior_logits[k]);
     return SG_OK;
@@ -55,7 +54,8 @@ static sg_status learn(sg_run *run, lesson *l, size_t step, sg_error *error)
                          .step = (uint32_t)step,
                          .prompt = l->prompt[i],
                          .sample = (uint32_t)(i % (size_t)config->start.group)};
-        sg_task_right_answer(run->task, l->head, at, l->prompt[i], l->tokens + i * run->length);
+        l->lengths[i] = (uint32_t)sg_task_right_answer(run->task, l->head, at, l->prompt[i],
+                                                       l->tokens + i * run->length);
     }
     sg_policy_step how = {.optimizer = {.kind = (sg_optimizer_kind)config->optimizer.kind,
                                         .lr = config->start.lr,
