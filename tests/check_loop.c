@@ -225,7 +225,10 @@ START_TEST(mismatch_weights_correct_the_sampler)
     set(&config, "task.prompts=1");
     set(&config, "run.steps=1");
     sg_table *hot = simulate(&config);
-    ck_assert_double_eq_tol(cell(hot, "mismatch_weight", 0), 1, 0.02);
+    double mean = cell(hot, "mismatch_weight", 0), ess = cell(hot, "mismatch_ess", 0);
+    ck_assert_double_eq_tol(mean, 1, 0.02);
+    ck_assert_double_eq_tol(cell(hot, "mismatch_chi2", 0), mean * mean / ess - 2 * mean + 1, 1e-12);
+    ck_assert_double_gt(cell(hot, "mismatch_chi2", 0), 0.1);
     set(&config, "update.mismatch_cap=0.5");
     sg_table *capped = simulate(&config);
     ck_assert_double_le(cell(capped, "mismatch_weight", 0), 0.5);

@@ -221,6 +221,8 @@ START_TEST(equal_weights_leave_no_diffuse_push)
     sg_table *table = simulate(&config);
     for (size_t i = 0; i < sg_table_rows(table); i++) {
         ck_assert_double_eq(cell(table, "diffuse_push", i), 0);
+        ck_assert_double_eq(cell(table, "diffuse_push_sum", i), 0);
+        ck_assert_double_eq(cell(table, "diffuse_push_position", i), 0);
         ck_assert_double_eq(cell(table, "upward_push", i), 0);
         ck_assert_double_gt(cell(table, "grad_norm", i), 0);
     }

@@ -2,6 +2,7 @@
 #include "sim_twin.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,6 +181,73 @@ static double quantile(const double *sorted, int n, double p)
     return i + 1 < n ? sorted[i] * (1 - (x - low)) + sorted[i + 1] * (x - low) : sorted[i];
 }
 
+/* Sorted ratios of one sign. */
+static void describe(double *ratio, int n, double *least, double *mean, double *most, double *q01,
+                     double *q50, double *q99)
+{
+    *least = *mean = *most = *q01 = *q50 = *q99 = NAN;
+    if (n == 0)
+        return;
+    qsort(ratio, (size_t)n, sizeof *ratio, compare);
+    *mean = 0;
+    for (int i = 0; i < n; i++)
+        *mean += ratio[i] / n;
+    *least = ratio[0];
+    *most = ratio[n - 1];
+    *q01 = quantile(ratio, n, 0.01);
+    *q50 = quantile(ratio, n, 0.5);
+    *q99 = quantile(ratio, n, 0.99);
+}
+
+/* One response of the minibatch: how far its tokens are from one common ratio. */
+static void disperse(const struct twin *t, const double *d, double A, twin_row *row)
+{
+    const twin_case *c = t->c;
+    int rows = t->part * c->prompts, n = c->length;
+    double tau = c->objective != TWIN_SAPO && c->objective != TWIN_SAPO_SEQUENCE ? 1
+                 : A > 0                                                         ? c->a
+                                                                                 : c->b;
+    double mean = 0, variance = 0, gate = 0, real = 0;
+    for (int k = 0; k < n; k++)
+        mean += d[k] / n;
+    for (int k = 0; k < n; k++) {
+        variance += pow(d[k] - mean, 2) / n;
+        gate += pow(cosh(tau * d[k] / 2), -2) / n;
+        real += pow(cosh(tau * (exp(d[k]) - 1) / 2), -2) / n;
+    }
+    double one = pow(cosh(tau * mean / 2), -2), bound = tau * tau / 4 * variance;
+    row->sequence_variance += variance / rows;
+    row->sequence_deviation += fabs(gate - one) / rows;
+    row->sequence_bound += bound / rows;
+    row->sequence_deviation_true += fabs(real - one) / rows;
+    row->sequence_variance_max = fmax(row->sequence_variance_max, variance);
+    row->sequence_deviation_max = fmax(row->sequence_deviation_max, fabs(gate - one));
+    row->sequence_deviation_true_max = fmax(row->sequence_deviation_true_max, fabs(real - one));
+    row->sequence_above_bound += (fabs(real - one) > bound + 1e-12) / (double)rows;
+}
+
+/* Mean log-likelihood of the minibatch's responses of one sign. */
+static double likelihood(const struct twin *t, int k, int sign)
+{
+    const twin_case *c = t->c;
+    double *p = malloc((size_t)c->vocabulary * sizeof *p), sum = 0, count = 0;
+    for (int q = 0; q < c->prompts; q++) {
+        for (int j = 0; j < t->part; j++) {
+            int i = t->order[q][k * t->part + j];
+            if (t->advantage[q][i] * sign <= 0)
+                continue;
+            count++;
+            for (int l = 0; l < c->length; l++) {
+                int s = q * c->length + l;
+                softmax(t->z + s * c->vocabulary, c->vocabulary, p);
+                sum += log(p[t->token[s][i]]);
+            }
+        }
+    }
+    free(p);
+    return sum / count; /* NaN when there is none */
+}
+
 static void look(const struct twin *t, twin_row *row)
 {
     const twin_case *c = t->c;
@@ -214,8 +282,11 @@ static void look(const struct twin *t, twin_row *row)
             product = 1, sum = 0;
         product *= p[t->correct];
         sum += p[t->correct];
-        if (s % c->length == c->length - 1)
-            row->J += (c->fraction ? sum / c->length : product) / c->prompts;
+        if (s % c->length == c->length - 1) {
+            double J = c->fraction ? sum / c->length : product;
+            row->J += J / c->prompts;
+            row->log_correct += log(J) / c->prompts;
+        }
     }
     free(p);
 }
@@ -255,11 +326,16 @@ static void learn(struct twin *t, int step, int k, twin_row *row)
     double *p = malloc((size_t)V * sizeof *p), *after = malloc((size_t)V * sizeof *after);
     double *gradient = malloc((size_t)V * sizeof *gradient),
            *delta = malloc((size_t)V * sizeof *delta);
-    double *ratio = malloc((size_t)n * sizeof *ratio);
+    double *ratio = malloc((size_t)n * sizeof *ratio), *signed_ratio[2];
+    for (int side = 0; side < 2; side++)
+        signed_ratio[side] = malloc((size_t)n * sizeof *ratio);
+    double clipped[2] = {0}, low = 0, low_weight = 0;
+    row->log_likelihood_pos = likelihood(t, k, 1);
+    row->log_likelihood_neg = likelihood(t, k, -1);
     double(*push)[MOST] = calloc((size_t)t->states, sizeof *push);
     double factor = c->token_sum ? 1 : 1.0 / n; /* equal lengths: every mean is this one */
-    double sum = 0, square = 0, weight_pos = 0, weight_neg = 0, pos = 0, neg = 0;
-    row->ratio_max_pos = row->ratio_max_neg = NAN;
+    double sum = 0, square = 0, weight_pos = 0, weight_neg = 0;
+    int pos = 0, neg = 0;
     for (int q = 0; q < c->prompts; q++) {
         for (int j = 0; j < t->part; j++) {
             int i = t->order[q][k * t->part + j];
@@ -270,6 +346,11 @@ static void learn(struct twin *t, int step, int k, twin_row *row)
                 d[l] = log(p[t->token[s][i]]) - t->logp_old[s][i];
             }
             gates(c, d, A, weight, coefficient);
+            disperse(t, d, A, row);
+            double mean = 0;
+            for (int l = 0; l < c->length; l++)
+                mean += d[l] / c->length;
+            bool whole = c->objective == TWIN_GSPO || c->objective == TWIN_SAPO_SEQUENCE;
             for (int l = 0; l < c->length; l++) {
                 double r = exp(d[l]), a_c_A = factor * coefficient[l] * A;
                 push[q * c->length + l][j] = a_c_A;
@@ -279,23 +360,45 @@ static void learn(struct twin *t, int step, int k, twin_row *row)
                 row->kl_rollout += (r - 1 - d[l]) / n;
                 row->effective_update_ratio += weight[l] / n;
                 row->clipped_fraction += (A != 0 && coefficient[l] == 0) / (double)n;
+                row->chi2 += pow(r - 1, 2) / n;
+                row->ratio_beyond_2 += (fmax(r, 1 / r) > 2) / (double)n;
+                if (A == 0)
+                    continue;
+                row->ratio_beyond_3_neg += (A < 0 && r > 3) / (double)n;
+                if (coefficient[l] == 0) {
+                    double seen = whole ? exp(mean) : r;
+                    clipped[A < 0]++;
+                    *(seen > 1 ? &row->clipped_above : &row->clipped_below) += 1.0 / n;
+                }
                 if (A > 0) {
-                    pos++;
+                    signed_ratio[0][pos++] = r;
                     weight_pos += weight[l];
                     row->gate_mass_pos += fabs(a_c_A);
-                    row->ratio_max_pos = isnan(row->ratio_max_pos) || r > row->ratio_max_pos
-                                             ? r
-                                             : row->ratio_max_pos;
-                } else if (A < 0) {
-                    neg++;
+                } else {
+                    signed_ratio[1][neg++] = r;
                     weight_neg += weight[l];
                     row->gate_mass_neg += fabs(a_c_A);
-                    row->ratio_max_neg = isnan(row->ratio_max_neg) || r > row->ratio_max_neg
-                                             ? r
-                                             : row->ratio_max_neg;
+                    low += r < 0.8;
+                    low_weight += r < 0.8 ? weight[l] : 0;
                 }
             }
         }
+    }
+    describe(signed_ratio[0], pos, &row->ratio_min_pos, &row->ratio_mean_pos, &row->ratio_max_pos,
+             &row->ratio_q01_pos, &row->ratio_q50_pos, &row->ratio_q99_pos);
+    describe(signed_ratio[1], neg, &row->ratio_min_neg, &row->ratio_mean_neg, &row->ratio_max_neg,
+             &row->ratio_q01_neg, &row->ratio_q50_neg, &row->ratio_q99_neg);
+    row->clipped_fraction_pos = clipped[0] / pos; /* NaN when there is none */
+    row->clipped_fraction_neg = clipped[1] / neg;
+    row->low_ratio_share_neg = low / neg;
+    row->low_ratio_weight_neg = low_weight / low;
+    for (int l = 0; l < c->length; l++) {
+        double position = 0;
+        for (int s = l; s < t->states; s += c->length)
+            for (int j = 0; j < t->part; j++)
+                position += push[s][j];
+        row->diffuse_push_sum += position;
+        row->diffuse_push_position = fmax(row->diffuse_push_position, fabs(position));
     }
     qsort(ratio, (size_t)n, sizeof *ratio, compare);
     row->ratio_min = ratio[0];
@@ -339,11 +442,15 @@ static void learn(struct twin *t, int step, int k, twin_row *row)
     }
     row->grad_norm = sqrt(gradient2);
     row->delta_norm = sqrt(delta2);
+    row->log_likelihood_pos_after = likelihood(t, k, 1);
+    row->log_likelihood_neg_after = likelihood(t, k, -1);
     free(p);
     free(after);
     free(gradient);
     free(delta);
     free(ratio);
+    free(signed_ratio[0]);
+    free(signed_ratio[1]);
     free(push);
 }
 

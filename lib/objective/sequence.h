@@ -2,6 +2,7 @@
 #ifndef SG_SEQUENCE_H
 #define SG_SEQUENCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* From token gates to a sequence gate (SAPO paper, assumptions A1 and A2). For one row with
@@ -20,5 +21,11 @@ typedef struct sg_sequence_gate {
 
 /* n >= 1 finite log-ratios, tau > 0. Everything NaN when n is 0. */
 sg_sequence_gate sg_sequence_gate_of(const double *log_ratio, size_t n, double tau);
+
+/* Is a deviation above the bound by more than the rounding of sums of n terms? */
+static inline bool sg_sequence_gate_exceeds(const sg_sequence_gate *gate, double deviation)
+{
+    return deviation > gate->bound + 1e-12;
+}
 
 #endif

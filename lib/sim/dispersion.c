@@ -57,12 +57,6 @@ static void count(uint64_t *counts, sg_bins bins, double x, uint64_t *outside)
         ++*outside;
 }
 
-/* The theorem holds for exact numbers; sums of n terms are off by a few units in the last place. */
-static bool exceeds(double deviation, double bound)
-{
-    return deviation > bound + 1e-12;
-}
-
 void sg_dispersion_add(sg_dispersion *d, size_t number, const double *log_ratio, size_t n)
 {
     sg_sequence_gate row = sg_sequence_gate_of(log_ratio, n, d->options.tau);
@@ -71,8 +65,8 @@ void sg_dispersion_add(sg_dispersion *d, size_t number, const double *log_ratio,
     count(d->variance_count, d->options.variance, row.variance, &d->variance_outside);
     d->responses++;
     d->tokens += n;
-    d->above += exceeds(row.deviation, row.bound);
-    d->above_true += exceeds(row.deviation_true, row.bound);
+    d->above += sg_sequence_gate_exceeds(&row, row.deviation);
+    d->above_true += sg_sequence_gate_exceeds(&row, row.deviation_true);
     d->largest_variance = fmax(d->largest_variance, row.variance);
     d->largest_deviation = fmax(d->largest_deviation, row.deviation);
     d->largest_deviation_true = fmax(d->largest_deviation_true, row.deviation_true);

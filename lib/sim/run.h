@@ -122,8 +122,16 @@ void sg_run_match_mass(sg_run *run);
  * proportional to its rate, whatever the optimiser. */
 sg_status sg_run_match_step(sg_run *run, const sg_policy_step *step, sg_error *error);
 
-/* What a step shows of the minibatch: ratios, pushes, the sampler's mismatch. */
+/* What a step shows of the minibatch before it is taken: ratios, pushes, responses, the sampler's
+ * mismatch. */
 void sg_run_observe(sg_run *run, const sg_replay_summary *summary, sg_observables *o);
+void sg_run_observe_ratios(sg_run *run, const sg_replay_summary *summary, sg_observables *o);
+/* And after it. */
+sg_status sg_run_observe_after(sg_run *run, sg_observables *o, sg_error *error);
+/* The finite log-ratios of response i of the minibatch into `d`; how many there are. */
+size_t sg_run_log_ratios(const sg_run *run, size_t i, double *d);
+/* That of the objective by the sign of the advantage; 1 when it has none. */
+double sg_run_temperature(const sg_run *run, double advantage);
 /* Mean over the prompts of the expected reward; each prompt's is left in run->expected. Exact, or
  * where only sampling can tell of 4096 samples in all (at least one a prompt). */
 sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error);

@@ -31,6 +31,9 @@
     INTEGER(step, "", "number of the gradient step, from 1")                                       \
     REAL(reward, "", "mean reward of the current rollout, as the verifier gave it")                \
     REAL(J, "", "exact expected share of right responses under the clean verifier")                \
+    REAL(log_correct, "nat",                                                                       \
+         "mean over prompts of the log of their J: log pi of the right responses; nan unless "     \
+         "exact")                                                                                  \
     REAL(entropy, "nat", "entropy of the policy, mean over states")                                \
     REAL(head_entropy, "nat", "entropy of the renormalised head, mean over states")                \
     REAL(tail_mass, "", "probability of the tail tokens, mean over states")                        \
@@ -49,18 +52,42 @@
     REAL(ratio_q01, "", "1 % quantile of the ratio")                                               \
     REAL(ratio_q50, "", "median ratio")                                                            \
     REAL(ratio_q99, "", "99 % quantile of the ratio")                                              \
+    REAL(ratio_min_pos, "", "smallest ratio of tokens with a positive advantage")                  \
+    REAL(ratio_mean_pos, "", "mean ratio of tokens with a positive advantage")                     \
+    REAL(ratio_q01_pos, "", "1 % quantile of the ratios with a positive advantage")                \
+    REAL(ratio_q50_pos, "", "median of the ratios with a positive advantage")                      \
+    REAL(ratio_q99_pos, "", "99 % quantile of the ratios with a positive advantage")               \
+    REAL(ratio_min_neg, "", "smallest ratio of tokens with a negative advantage")                  \
+    REAL(ratio_mean_neg, "", "mean ratio of tokens with a negative advantage")                     \
+    REAL(ratio_q01_neg, "", "1 % quantile of the ratios with a negative advantage")                \
+    REAL(ratio_q50_neg, "", "median of the ratios with a negative advantage")                      \
+    REAL(ratio_q99_neg, "", "99 % quantile of the ratios with a negative advantage")               \
+    REAL(ratio_beyond_2, "", "share of tokens whose ratio is above 2 or below 1/2")                \
+    REAL(ratio_beyond_3_neg, "", "share of tokens with a negative advantage and a ratio above 3")  \
     REAL(ess, "", "effective sample size of the ratios as a fraction: 1 / mean((r / mean r)^2)")   \
+    REAL(chi2, "", "chi-squared distance: mean of (r - 1)^2")                                      \
     REAL(kl_rollout, "nat",                                                                        \
          "KL(rollout policy || entering policy) by the k3 estimator on the minibatch")             \
     REAL(effective_update_ratio, "", "mean gate weight w over the tokens of the minibatch")        \
     REAL(eur_pos, "", "mean gate weight over tokens with a positive advantage")                    \
     REAL(eur_neg, "", "mean gate weight over tokens with a negative advantage")                    \
     REAL(clipped_fraction, "", "share of tokens with an advantage that get no gradient")           \
+    REAL(clipped_fraction_pos, "", "the same among tokens with a positive advantage")              \
+    REAL(clipped_fraction_neg, "", "the same among tokens with a negative advantage")              \
+    REAL(clipped_above, "",                                                                        \
+         "share of tokens with an advantage that get no gradient and whose ratio, as the gate "    \
+         "sees it, is above 1")                                                                    \
+    REAL(clipped_below, "", "the same below 1")                                                    \
+    REAL(low_ratio_share_neg, "",                                                                  \
+         "share of ratios below 0.8 among tokens with a negative advantage")                       \
+    REAL(low_ratio_weight_neg, "", "mean gate weight of these tokens; nan when there is none")     \
     REAL(gate_mass_pos, "", "sum of a c |A| over tokens with a positive advantage")                \
     REAL(gate_mass_neg, "", "sum of a c |A| over tokens with a negative advantage")                \
     REAL(diffuse_push, "",                                                                         \
          "B = sum of a c A at a state before projection, mean; unsampled logits feel -B pi")       \
     REAL(diffuse_share, "", "B / sum of |a c A| at a state, mean over states")                     \
+    REAL(diffuse_push_sum, "", "sum of all a c A of the minibatch, before projection")             \
+    REAL(diffuse_push_position, "", "largest size of that sum at one position of the responses")   \
     REAL(upward_push, "", "total upward gradient on unsampled tokens, mean over states")           \
     REAL(max_unsampled_push, "nat", "largest rise of an unsampled logit, largest over states")     \
     REAL(grad_norm, "", "2-norm of the gradient over all logits")                                  \
@@ -79,10 +106,28 @@
     REAL(learning_rate, "", "learning rate of the step")                                           \
     REAL(clip_factor, "", "what clip_norm multiplied the gradient by")                             \
     REAL(kl_ref, "nat", "KL(policy || its start) by the k3 estimator on the minibatch")            \
+    REAL(sequence_variance, "", "Var_i of the log-ratios in a response, mean over responses")      \
+    REAL(sequence_variance_max, "", "largest Var_i")                                               \
+    REAL(sequence_deviation, "",                                                                   \
+         "D_i: mean gate of a response against the gate of its mean, log form; mean")              \
+    REAL(sequence_deviation_max, "", "largest D_i")                                                \
+    REAL(sequence_bound, "", "tau^2/4 Var_i, which D_i cannot exceed; mean")                       \
+    REAL(sequence_deviation_true, "",                                                              \
+         "D_i with the gate w(r) that is used, to which the bound does not apply; mean")           \
+    REAL(sequence_deviation_true_max, "", "largest D_i with w(r)")                                 \
+    REAL(sequence_above_bound, "",                                                                 \
+         "share of responses whose D_i with w(r) is above tau^2/4 Var_i")                          \
+    REAL(log_likelihood_pos, "nat",                                                                \
+         "log-likelihood of a response with a positive advantage before the step, mean")           \
+    REAL(log_likelihood_pos_after, "nat", "the same after the step")                               \
+    REAL(log_likelihood_neg, "nat",                                                                \
+         "log-likelihood of a response with a negative advantage before the step, mean")           \
+    REAL(log_likelihood_neg_after, "nat", "the same after the step")                               \
     REAL(mismatch_kl, "nat",                                                                       \
          "KL(sampler || trainer's policy at the rollout) by the k3 estimator on the minibatch")    \
     REAL(mismatch_max, "nat", "largest difference of the two log-probabilities of a token")        \
     REAL(mismatch_ess, "", "effective sample size of their ratios as a fraction")                  \
+    REAL(mismatch_chi2, "", "mean of (their ratio - 1)^2")                                         \
     REAL(mismatch_weight, "", "mean mismatch weight min(ratio, cap); 1 when there is none")        \
     REAL(match_factor, "", "what control.match multiplied the step or the negative pushes by")     \
     REAL(match_idle, "", "steps so far that were not taken as the reference took none")            \

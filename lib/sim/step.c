@@ -217,6 +217,7 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
         keep_change(o, &change);
         o->match_factor = run->match_factor;
         o->match_idle = run->match_idle;
+        status = sg_run_observe_after(run, o, error);
     }
     return status;
 }
