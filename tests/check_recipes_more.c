@@ -274,6 +274,34 @@ START_TEST(strip_labels_what_a_log_lacks)
 }
 END_TEST
 
+START_TEST(strip_of_a_simulation_fills_every_panel)
+{
+    static sg_config config;
+    static const char *const keys[] = {"policy.vocabulary=200", "task.length=2", "rollout.group=32",
+                                       "optimizer.lr=0.1",      "run.steps=24"};
+    sg_error error;
+    sg_table *runs;
+    sg_config_init(&config);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        ck_assert_int_eq(sg_config_set(&config, keys[i], &error), SG_OK);
+    ck_assert_int_eq(sg_simulate(&config, NULL, &runs, &error), SG_OK);
+    sg_figure_options options = {.runs = runs};
+    sg_drawing drawing = {.options = &options};
+    const sg_recipe *recipe = sg_recipe_find("R12", &error);
+    ck_assert_int_eq(recipe->build(&drawing, &error), SG_OK);
+    for (size_t p = 0; p < 9; p++) {
+        const sg_panel *panel = &drawing.figure->panels[p];
+        ck_assert_uint_gt(panel->layer_count, 0);
+        for (size_t i = 0; i < panel->note_count; i++)
+            ck_assert_str_ne(panel->notes[i].text, "not in this table");
+        for (size_t i = 0; i < panel->layer_count; i++) /* it is told by sign */
+            ck_assert_str_ne(panel->layers[i].title, "mean ratio");
+    }
+    free_drawing(&drawing);
+    sg_table_free(runs);
+}
+END_TEST
+
 /* ---- staleness ---- */
 
 /* Two arms of four seeds over 100 steps: reward and J rise as 0.005 step, but the first seed of the
@@ -354,6 +382,7 @@ Suite *recipes_more_suite(void)
     tcase_set_timeout(strip, 20);
     tcase_add_test(strip, alarms_are_where_the_rules_hold);
     tcase_add_test(strip, strip_labels_what_a_log_lacks);
+    tcase_add_test(strip, strip_of_a_simulation_fills_every_panel);
     tcase_add_test(strip, staleness_counts_seeds_and_failures);
     suite_add_tcase(suite, strip);
     return suite;

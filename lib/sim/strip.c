@@ -101,10 +101,13 @@ static const char *const names[] = {"step",
                                     "eur_pos",
                                     "eur_neg",
                                     "ratio_mean",
+                                    "ratio_mean_pos",
+                                    "ratio_mean_neg",
                                     "ratio_max_pos",
                                     "ratio_max_neg",
                                     "sequence_variance",
                                     "sequence_deviation",
+                                    "sequence_deviation_true",
                                     "negative_share",
                                     "ess"};
 enum { NAMES = sizeof names / sizeof *names };

@@ -34,8 +34,9 @@ const sg_alarm_rule *sg_alarm_rule_at(size_t index);
 sg_status sg_strip_choose(const sg_table *runs, size_t *first, size_t *count, sg_error *error);
 
 /* Its series: columns step, reward, entropy, kl_old_new, grad_norm, eur_pos, eur_neg, ratio_mean,
- * ratio_max_pos, ratio_max_neg, sequence_variance, sequence_deviation, negative_share, ess; a series
- * that the table lacks is NaN. negative_share = gate_mass_neg / (gate_mass_pos + gate_mass_neg), or
+ * ratio_mean_pos, ratio_mean_neg, ratio_max_pos, ratio_max_neg, sequence_variance,
+ * sequence_deviation, sequence_deviation_true, negative_share, ess; a series that the table lacks is
+ * NaN. negative_share = gate_mass_neg / (gate_mass_pos + gate_mass_neg), or
  * the column coefficient_share_neg. SG_EDATA without a column step or without rows. */
 sg_status sg_strip_series(const sg_table *runs, size_t first, size_t count, sg_table **series,
                           sg_error *error);

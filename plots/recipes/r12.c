@@ -9,7 +9,7 @@
 #include "plots/recipes/experiment.h"
 #include "sim/strip.h"
 
-enum { PANELS = 9, SERIES_MAX = 3 };
+enum { PANELS = 9, SERIES_MAX = 5 };
 
 #define POSITIVE                                                                                   \
     {                                                                                              \
@@ -41,14 +41,32 @@ static const struct {
      true,
      {{"ratio_max_pos", "A > 0", POSITIVE},
       {"ratio_max_neg", "A < 0", NEGATIVE},
+      {"ratio_mean_pos", "mean ratio, A > 0", {0x56B4E9, SG_SOLID, SG_NO_MARKER, 0.8}},
+      {"ratio_mean_neg", "mean ratio, A < 0", {0xE9A77A, SG_SOLID, SG_NO_MARKER, 0.8}},
       {"ratio_mean", "mean ratio", {SG_COLOUR_GREY, SG_SOLID, SG_NO_MARKER, 1.4}}}},
     {"Var, D",
      true,
      {{"sequence_variance", "Var_{i}", {0xCC78BC, SG_SOLID, SG_NO_MARKER, 0}},
-      {"sequence_deviation", "D_{i}", {0xCA9161, SG_LONG_DASH, SG_NO_MARKER, 0}}}},
+      {"sequence_deviation", "D_{i}", {0xCA9161, SG_LONG_DASH, SG_NO_MARKER, 0}},
+      {"sequence_deviation_true", "D_{i} with w(r)", {0x949494, SG_SOLID, SG_NO_MARKER, 0}}}},
     {"A < 0 share", false, {{"negative_share", "", PLAIN}}},
     {"ESS", false, {{"ess", "", PLAIN}}},
 };
+
+static bool is_known(const sg_table *series, const char *name)
+{
+    size_t column = (size_t)sg_table_find(series, name);
+    for (size_t row = 0; row < sg_table_rows(series); row++)
+        if (isfinite(sg_table_get_real(series, column, row)))
+            return true;
+    return false;
+}
+
+/* The mean over both signs is for logs that do not tell them apart. */
+static bool is_drawn(const sg_table *series, const char *name)
+{
+    return strcmp(name, "ratio_mean") != 0 || !is_known(series, "ratio_mean_pos");
+}
 
 /* Range over the finite values of a panel's series; false when there is none. */
 static bool find_range(const sg_table *series, size_t p, double *low, double *high)
@@ -56,6 +74,8 @@ static bool find_range(const sg_table *series, size_t p, double *low, double *hi
     *low = INFINITY, *high = -INFINITY;
     for (size_t i = 0; i < SERIES_MAX && panels[p].series[i].column != NULL; i++) {
         size_t column = (size_t)sg_table_find(series, panels[p].series[i].column);
+        if (!is_drawn(series, panels[p].series[i].column))
+            continue;
         for (size_t row = 0; row < sg_table_rows(series); row++) {
             double value = sg_table_get_real(series, column, row);
             if (!isfinite(value) || (panels[p].log && value <= 0))
@@ -172,6 +192,8 @@ static void describe_panel(sg_panel *panel, const sg_table *series, const sg_tab
     }
     add_alarms(panel, alarms, p);
     for (size_t i = 0; i < SERIES_MAX && panels[p].series[i].column != NULL; i++) {
+        if (!is_drawn(series, panels[p].series[i].column))
+            continue;
         sg_layer layer = {.mark = SG_MARK_LINE,
                           .table = series,
                           .x = "step",
@@ -274,8 +296,9 @@ const sg_recipe sg_recipe_r12 = {
     .title = "Diagnostics of one run",
     .caption =
         "One run step by step: reward, entropy, KL(old || new) of the step, norm of the gradient, "
-        "mean gate weight (EUR) by the sign of A, largest ratio by sign and mean ratio, variance "
-        "of the log-ratios and D, share of the coefficient mass that A < 0 contributes, and "
+        "mean gate weight (EUR) and largest and mean ratio by the sign of A, variance of the "
+        "log-ratios of a response and its D, in the log form and with the gate w(r) that is used, "
+        "share of the coefficient mass that A < 0 contributes, and "
         "effective sample size. Shaded: where an alarm rule holds, with its name; the rules are "
         "the same for all runs. Of several runs the one that fails first is drawn, or the first "
         "when none fails; a series that the table lacks leaves its panel empty. Reader: which "
