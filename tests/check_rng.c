@@ -2,6 +2,7 @@
 /* Statistical tests of the random numbers. Seeds are fixed, so a verdict never changes; were they
  * drawn anew, each chi-square below would fail a perfect generator with probability 2e-6 (p-value
  * outside [1e-6, 1 - 1e-6]) and each moment with 6e-7 (five standard errors). */
+#include <Random123/philox.h>
 #include <check.h>
 #include <gsl/gsl_cdf.h>
 #include <math.h>
@@ -54,6 +55,21 @@ static sg_address address_along(int coordinate, uint32_t i)
     }
     return at;
 }
+
+START_TEST(words_are_those_of_random123)
+{
+    for (uint32_t i = 0; i < 2000; i++) {
+        sg_address at = {0x9e3779b97f4a7c15u * (i + 1), i % 11,      i * 2654435761u,
+                         i * 40503u % (1 << 24),        ~i * 65599u, i * i * 2246822519u};
+        philox4x32_ctr_t counter = {{at.token, at.sample, at.step, at.stream << 24 | at.prompt}};
+        philox4x32_key_t key = {{(uint32_t)at.seed, (uint32_t)(at.seed >> 32)}};
+        philox4x32_ctr_t want = philox4x32(counter, key);
+        uint32_t words[4];
+        sg_rng_words(at, words);
+        ck_assert_mem_eq(words, want.v, sizeof words);
+    }
+}
+END_TEST
 
 START_TEST(uniforms_are_flat_along_every_coordinate)
 {
@@ -172,6 +188,7 @@ Suite *rng_suite(void)
     Suite *suite = suite_create("rng");
     TCase *tests = tcase_create("random numbers");
     tcase_set_timeout(tests, 20);
+    tcase_add_test(tests, words_are_those_of_random123);
     tcase_add_loop_test(tests, uniforms_are_flat_along_every_coordinate, 0, 5);
     tcase_add_loop_test(tests, neighbours_are_independent, 0, 5);
     tcase_add_test(tests, streams_differ);

@@ -5,13 +5,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#include <Random123/philox.h>
-
-#ifdef __CUDACC__
-#define SG_HD __host__ __device__
-#else
-#define SG_HD
-#endif
+#include "core/host_device.h"
 
 /* Counter-based random numbers: Philox4x32-10 of Random123 (Salmon et al., SC'11).
  * A draw is a pure function of its address, so it does not depend on the number of threads, on the
@@ -39,15 +33,26 @@ typedef struct sg_address {
     uint32_t stream, step, prompt, sample, token;
 } sg_address;
 
-/* The four 32-bit words of an address. Known value (Random123's kat_vectors):
- * key 0, counter 0 -> 6627e8d5 e169c58d bc57ac4c 9b00dbd8. */
+/* The four 32-bit words of an address: ten rounds of Philox. Written out here, as Random123's header is C++ of
+ * another kind under nvcc; tests/check_rng.c holds it to that library. Known value (Random123's
+ * kat_vectors): key 0, counter 0 -> 6627e8d5 e169c58d bc57ac4c 9b00dbd8. */
 SG_HD static inline void sg_rng_words(sg_address at, uint32_t words[4])
 {
-    philox4x32_ctr_t counter = {{at.token, at.sample, at.step, at.stream << 24 | at.prompt}};
-    philox4x32_key_t key = {{(uint32_t)at.seed, (uint32_t)(at.seed >> 32)}};
-    philox4x32_ctr_t out = philox4x32(counter, key);
-    for (int i = 0; i < 4; i++)
-        words[i] = out.v[i];
+    uint32_t c0 = at.token, c1 = at.sample, c2 = at.step, c3 = at.stream << 24 | at.prompt;
+    uint32_t k0 = (uint32_t)at.seed, k1 = (uint32_t)(at.seed >> 32);
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)0xd2511f53u * c0, b = (uint64_t)0xcd9e8d57u * c2;
+        c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;
+        c1 = (uint32_t)b;
+        c2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
+        c3 = (uint32_t)a;
+        k0 += 0x9e3779b9u;
+        k1 += 0xbb67ae85u;
+    }
+    words[0] = c0;
+    words[1] = c1;
+    words[2] = c2;
+    words[3] = c3;
 }
 
 /* (k + 1/2) 2^-52 with the 52-bit k made of two words: exact, never 0, never 1. */

@@ -26,15 +26,7 @@
 #include <math.h>
 #include <stdbool.h>
 
-#ifdef __CUDACC__
-#ifndef SG_HD
-#define SG_HD __host__ __device__
-#endif
-#else
-#ifndef SG_HD
-#define SG_HD
-#endif
-#endif
+#include "core/host_device.h"
 
 /* Every gate once: X(identifier, inline function suffix). */
 #define SG_GATE_LIST(X)                                                                      \
