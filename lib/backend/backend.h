@@ -9,6 +9,10 @@
 #include "core/status.h"
 #include "objective/objective.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The hot kernels of tabular softmax policies behind one interface: a backend holds `states` rows of
  * `vocabulary` logits each, in single or double precision, together with their optimiser's state.
  *
@@ -165,5 +169,9 @@ double sg_rows_mass(const sg_rows *rows, size_t state, const int32_t *tokens, si
 
 /* Bulk gates on arrays (W1): value[i] = f(ratio[i]) * advantage[i], slope[i] = c(ratio[i]) * advantage[i], fp32. Either
  * output may be NULL. Any token-level gate; hot ones are vectorised. Declared in backend/gates.h. */
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

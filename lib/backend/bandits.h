@@ -10,6 +10,10 @@
 #include "objective/advantage.h"
 #include "objective/objective.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Thousands of small independent runs: each is one softmax policy over `arms` arms with a known
  * reward each, trained by plain SGD on a token-level objective. A run makes all its steps while its
  * row is in the first-level cache.
@@ -53,5 +57,9 @@ typedef struct sg_bandits {
  * the final ones, [run][arm], up to a constant of the run and -inf where underflowed; or NULL. A
  * run that diverges has NaN from there on. Uses all threads. SG_EARGUMENT, SG_ENOMEM. */
 sg_status sg_bandits_run(const sg_bandits *bandits, double *value, double *logits, sg_error *error);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -2,6 +2,10 @@
 #ifndef SG_STATUS_H
 #define SG_STATUS_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Every fallible function returns an sg_status (SG_OK is 0) and takes a caller-owned
  * sg_error as its last argument. The error may be NULL; when it is not, a failing call
  * leaves one English sentence in it: what is wrong, where, and what to do about it.
@@ -41,5 +45,9 @@ const char *sg_status_meaning(sg_status status);
  * A message longer than SG_MESSAGE_SIZE - 1 bytes is cut and ends in "...". */
 sg_status sg_fail(sg_error *error, sg_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -7,37 +7,39 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "core/host_device.h"
+
 /* Exponential and logarithm as plain branch-free arithmetic. A loop over one of these functions
  * becomes vector code with any compiler, and gives the same bits on every instruction set, because
  * every operation is one of IEEE 754 and none is contracted. The coefficients are minimax on the
- * reduced interval (Remez).
+ * reduced interval (Remez). On a CUDA device, without contraction, the same bits again.
  *
  * exp: NaN -> NaN, -Inf -> 0, +Inf -> Inf, overflow -> Inf, underflow -> 0 through the subnormals.
  * log: NaN -> NaN, x < 0 -> NaN, +-0 -> -Inf, +Inf -> Inf; subnormal arguments lose nothing.
  * Greatest errors are stated in core/vec.h. */
 
-static inline float sg_float_of_bits(uint32_t bits)
+SG_HD static inline float sg_float_of_bits(uint32_t bits)
 {
     float x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-static inline uint32_t sg_bits_of_float(float x)
+SG_HD static inline uint32_t sg_bits_of_float(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline double sg_double_of_bits(uint64_t bits)
+SG_HD static inline double sg_double_of_bits(uint64_t bits)
 {
     double x;
     memcpy(&x, &bits, sizeof x);
     return x;
 }
 
-static inline uint64_t sg_bits_of_double(double x)
+SG_HD static inline uint64_t sg_bits_of_double(double x)
 {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -47,7 +49,7 @@ static inline uint64_t sg_bits_of_double(double x)
 /* exp(x) = 2^n (1 + s): s is returned, n stored (in two's complement). |x| < 2^20. The sum with the
  * magic number rounds x / ln 2 to an integer and leaves it in the low bits; ln 2 is subtracted in
  * two parts, the first product exact. */
-static inline float sg_exp_reducef(float x, uint32_t *n)
+SG_HD static inline float sg_exp_reducef(float x, uint32_t *n)
 {
     const float magic = 0x1.8p23f;
     float t = x * 0x1.715476p+0f + magic;
@@ -63,7 +65,7 @@ static inline float sg_exp_reducef(float x, uint32_t *n)
 }
 
 /* exp(x) = 2^n (1 + r + r^2 p): p is returned, r stored as *reduced. |x| < 2^31. */
-static inline double sg_exp_polynomial(double x, double *reduced, uint64_t *n)
+SG_HD static inline double sg_exp_polynomial(double x, double *reduced, uint64_t *n)
 {
     const double magic = 0x1.8p52;
     double t = x * 0x1.71547652b82fep+0 + magic;
@@ -84,7 +86,7 @@ static inline double sg_exp_polynomial(double x, double *reduced, uint64_t *n)
     return p;
 }
 
-static inline double sg_exp_reduce(double x, uint64_t *n)
+SG_HD static inline double sg_exp_reduce(double x, uint64_t *n)
 {
     double r, p = sg_exp_polynomial(x, &r, n);
     return r + r * r * p;
@@ -92,7 +94,7 @@ static inline double sg_exp_reduce(double x, uint64_t *n)
 
 /* factor * exp(x) for any x and a finite factor, better rounded than the product. The power of two
  * is applied in two steps, so that no step overflows or underflows before the result does. */
-static inline float sg_scale_expf(float factor, float x)
+SG_HD static inline float sg_scale_expf(float factor, float x)
 {
     float c = x > 174.0f ? 174.0f : x; /* comparisons keep NaN */
     c = c < -174.0f ? -174.0f : c;
@@ -103,7 +105,7 @@ static inline float sg_scale_expf(float factor, float x)
            sg_float_of_bits((n - half + 255) << 23);
 }
 
-static inline double sg_scale_exp(double factor, double x)
+SG_HD static inline double sg_scale_exp(double factor, double x)
 {
     double c = x > 1417.0 ? 1417.0 : x;
     c = c < -1417.0 ? -1417.0 : c;
@@ -115,32 +117,32 @@ static inline double sg_scale_exp(double factor, double x)
 }
 
 /* The same for |x| <= 64 and a result that is far from overflow: the power of two in one step. */
-static inline float sg_scale_exp_nearf(float factor, float x)
+SG_HD static inline float sg_scale_exp_nearf(float factor, float x)
 {
     uint32_t n;
     float s = sg_exp_reducef(x, &n);
     return (factor + factor * s) * sg_float_of_bits((n + 127) << 23);
 }
 
-static inline double sg_scale_exp_near(double factor, double x)
+SG_HD static inline double sg_scale_exp_near(double factor, double x)
 {
     uint64_t n;
     double s = sg_exp_reduce(x, &n);
     return (factor + factor * s) * sg_double_of_bits((n + 1023) << 52);
 }
 
-static inline float sg_expf(float x)
+SG_HD static inline float sg_expf(float x)
 {
     return sg_scale_expf(1.0f, x);
 }
 
-static inline double sg_exp(double x)
+SG_HD static inline double sg_exp(double x)
 {
     return sg_scale_exp(1.0, x);
 }
 
 /* x = 2^k (1 + f) with sqrt(1/2) <= 1 + f < sqrt(2); log(x) = k ln 2 + log(1 + f). */
-static inline float sg_logf(float x)
+SG_HD static inline float sg_logf(float x)
 {
     bool tiny = x < 0x1p-126f;
     uint32_t bits = sg_bits_of_float(tiny ? x * 0x1p24f : x) - 0x3f3504f3u;
@@ -164,7 +166,7 @@ static inline float sg_logf(float x)
 }
 
 /* log(1 + f) - f for sqrt(1/2) - 1 <= f <= sqrt(2) - 1, without cancellation. */
-static inline double sg_log_excess(double f)
+SG_HD static inline double sg_log_excess(double f)
 {
     double s = f / (2.0 + f), z = s * s;
     double p = 0x1.2f063403c1e67p-3;
@@ -180,7 +182,7 @@ static inline double sg_log_excess(double f)
 
 /* log(x 2^more) of a positive normal number. Of 0 and subnormal numbers something finite below -708
  * + more ln 2, so that x log(x) is right or negligible. */
-static inline double sg_log_normal(double x, double more)
+SG_HD static inline double sg_log_normal(double x, double more)
 {
     uint64_t bits = sg_bits_of_double(x) + (0x3ff0000000000000u - 0x3fe6a09e667f3bcdu);
     /* The biased exponent becomes a double without an integer conversion, which few instruction
@@ -190,7 +192,7 @@ static inline double sg_log_normal(double x, double more)
     return k * 0x1.62e42fefa2p-1 + ((sg_log_excess(f) + k * 0x1.9ef35793c7673p-41) + f);
 }
 
-static inline double sg_log(double x)
+SG_HD static inline double sg_log(double x)
 {
     bool tiny = x < 0x1p-1022;
     double y = sg_log_normal(tiny ? x * 0x1p54 : x, tiny ? -54.0 : 0.0);
@@ -200,14 +202,14 @@ static inline double sg_log(double x)
 }
 
 /* 1 / (1 + exp(-x)) from exp(-|x|): never overflows, exact limits 0 and 1. */
-static inline float sg_sigmoidf(float x)
+SG_HD static inline float sg_sigmoidf(float x)
 {
     float e = sg_expf(-fabsf(x));
     float upper = 1.0f / (1.0f + e);
     return x < 0 ? e * upper : upper;
 }
 
-static inline double sg_sigmoid(double x)
+SG_HD static inline double sg_sigmoid(double x)
 {
     double e = sg_exp(-fabs(x));
     double upper = 1.0 / (1.0 + e);

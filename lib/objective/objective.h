@@ -8,6 +8,10 @@
 #include "objective/aggregate.h"
 #include "objective/gate.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* An objective is a gate, the ratio that the gate looks at (its level), and parameter values.
  * Methods that differ only in parameters (dapo, dual-clip, dr-grpo, ...) are named presets. */
 typedef enum sg_level {
@@ -74,5 +78,9 @@ int sg_objective_label(const sg_objective *objective, char *buffer, size_t size)
  * logp_old: any value <= 0. NaN d gives NaN. */
 sg_gate_value sg_objective_eval(const sg_objective *objective, double log_ratio, double advantage,
                                 double logp_old);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif
