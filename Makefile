@@ -3,6 +3,7 @@
 #   CC=clang         another compiler            SANITIZE=address,undefined   sanitizers
 #   V=1              print the commands
 #   WERROR=1         warnings are errors         BUILD=dir                    where the build goes
+#   CUDA=0           without CUDA                CUDA_ARCH='sm_80 compute_90' devices to build for (sm: code, compute: PTX)
 SHELL := /bin/sh
 .DEFAULT_GOAL := all
 dry_run := $(findstring n,$(firstword -$(MAKEFLAGS)))
@@ -11,6 +12,7 @@ quiet := $(if $(V),,@)
 say := $(if $(V),@:,@printf '  %-5s %s\n')
 
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
+CXX := $(if $(filter default,$(origin CXX)),g++,$(CXX))
 BUILD ?= build
 PREFIX ?= /usr/local
 VERSION := 0.1.0
@@ -19,7 +21,7 @@ GIT_HASH := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 # What is missing on this machine, by the names that cli/setup.sh gives it. The tool itself needs
 # neither Check nor gnuplot nor fonts.
 goals := $(or $(MAKECMDGOALS),all)
-testing := check asan ubsan tsan valgrind
+testing := check asan ubsan tsan valgrind check-cuda check-cuda-emulated check-cuda-sanitizer check-cuda-build
 setup := CC='$(CC)' sh cli/setup.sh
 missing := $(if $(filter-out setup clean help,$(goals)),$(shell $(setup) --missing))
 missing := $(filter-out $(if $(filter setup figures,$(goals)),,gnuplot fonts) \
@@ -58,7 +60,24 @@ CFLAGS ?= -O2 -g
 VISIBILITY ?= hidden
 all_cflags = -std=c11 $(CFLAGS) $(float_flags) $(warnings) $(openmp) $(if $(openmp),,-Wno-unknown-pragmas) \
 	$(sanitize) -MMD -MP -fvisibility=$(VISIBILITY)
-libs := $(package_libs) -lm
+
+# CUDA, where its compiler and a host compiler for it are. Programs that are built with sanitizers go
+# without. The runtime is linked statically, so the tool starts on a machine that has none of it.
+nvcc := $(if $(filter 0,$(CUDA)),,$(if $(shell command -v $(CXX)),$(firstword \
+	$(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))))
+cuda := $(if $(SANITIZE),,$(nvcc))
+CUDA_ARCH ?= sm_80 sm_90 compute_90
+cuda_home := $(if $(nvcc),$(abspath $(dir $(realpath $(nvcc)))..))
+cuda_code := $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(lastword $(subst _, ,$(a))),code=$(a))
+cuda_libs := $(if $(cuda),-L$(cuda_home)/lib64 -L$(cuda_home)/lib -lcudart_static -ldl -lrt -lpthread)
+# No contraction here either: a device then gives the bits that a processor gives.
+NVCCFLAGS ?= -O2 -g -lineinfo
+all_nvccflags = -std=c++17 $(NVCCFLAGS) --fmad=false $(cuda_code) -Ilib -I. -MMD -MP \
+	$(if $(WERROR),-Werror all-warnings) \
+	-Xcompiler -fPIC,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-ffp-contract=off,-Wall,-Wextra \
+	-DSG_CUDA_ARCHITECTURES='"$(CUDA_ARCH)"'
+
+libs := $(package_libs) $(cuda_libs) -lm
 
 x86 := $(filter x86_64%,$(shell $(CC) -dumpmachine))
 # Hot loops (*.simd.c) are compiled once per instruction set and chosen at run time.
@@ -67,7 +86,9 @@ isa_flags_portable :=
 isa_flags_avx2 := -mavx2 -mno-fma
 isa_flags_avx512 := -mavx512f -mavx512dq -mavx512bw -mavx512vl -mprefer-vector-width=512
 
-lib_sources := $(sort $(filter-out %.simd.c,$(shell find lib -name '*.c')))
+cuda_absent := lib/backend/cuda/absent.c
+cuda_sources := $(sort $(shell find lib -name '*.cu'))
+lib_sources := $(sort $(filter-out %.simd.c $(cuda_absent),$(shell find lib -name '*.c')))
 simd_sources := $(sort $(shell find lib -name '*.simd.c'))
 cli_sources := $(sort $(wildcard cli/*.c))
 plot_sources := $(sort $(shell find plots -name '*.c'))
@@ -75,8 +96,9 @@ check_sources := $(sort $(wildcard tests/check_*.c))
 check_support := $(filter-out $(check_sources),$(sort $(wildcard tests/*.c)))
 
 object = $(patsubst %.c,$(BUILD)/%.o,$(1))
-lib_objects := $(call object,$(lib_sources)) \
+host_objects := $(call object,$(lib_sources)) \
 	$(foreach isa,$(isas),$(patsubst %.simd.c,$(BUILD)/%.$(isa).o,$(simd_sources)))
+lib_objects := $(host_objects) $(if $(cuda),$(cuda_sources:%=$(BUILD)/%.o),$(call object,$(cuda_absent)))
 plot_objects := $(call object,$(plot_sources))
 cli_objects := $(call object,$(cli_sources))
 
@@ -102,9 +124,20 @@ $(BUILD)/identity: FORCE
 	@mkdir -p $(@D)
 	@echo '$(VERSION) $(GIT_HASH)' | cmp -s - $@ || echo '$(VERSION) $(GIT_HASH)' > $@
 
-$(BUILD)/libsoftgate.a: $(lib_objects)
+$(BUILD)/%.cu.o: %.cu $(BUILD)/cuda-choice
+	@mkdir -p $(@D)
+	$(say) NVCC $<
+	$(quiet)$(nvcc) $(all_nvccflags) -c $< -o $@
+
+# With or without CUDA, and for which devices: what depends on it follows.
+cuda_choice := $(if $(cuda),$(cuda) $(CUDA_ARCH),none)
+$(BUILD)/cuda-choice: FORCE
+	@mkdir -p $(@D)
+	@echo '$(cuda_choice)' | cmp -s - $@ || echo '$(cuda_choice)' > $@
+
+$(BUILD)/libsoftgate.a: $(lib_objects) $(BUILD)/cuda-choice
 	@rm -f $@
-	$(quiet)$(AR) rcs $@ $^
+	$(quiet)$(AR) rcs $@ $(lib_objects)
 
 $(BUILD)/softgate: $(cli_objects) $(plot_objects) $(BUILD)/libsoftgate.a
 	$(say) LINK $@
@@ -147,7 +180,7 @@ $(BUILD)/$(soname): $(lib_objects)
 install: $(BUILD)/softgate ## install tool, library, headers, manual, completion (PREFIX=, DESTDIR=)
 	@$(MAKE) --no-print-directory BUILD=$(BUILD)/pic CFLAGS='$(CFLAGS) -fPIC' VISIBILITY=default $(BUILD)/pic/$(soname)
 	@BUILD='$(BUILD)' PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' VERSION='$(VERSION)' SONAME='$(soname)' \
-		PACKAGES='$(packages)' LIBS='$(openmp) -lm' sh cli/install.sh
+		PACKAGES='$(packages)' LIBS='$(openmp) $(cuda_libs) -lm' sh cli/install.sh
 
 layering: ## check that no folder includes one that lies above it
 	@sh tests/layering.sh
@@ -176,25 +209,74 @@ tidy: ## look for mistakes with clang-tidy
 		clang-tidy --quiet $(lib_sources) $(plot_sources) $(cli_sources) -- \
 		-std=c11 $(CPPFLAGS) $(package_cflags); fi
 
-# Device code is compiled, not linked, where there is a CUDA compiler.
-nvcc := $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
-CUDA_ARCH ?= sm_80
-cuda_sources := $(sort $(shell find lib tests -name '*.cu'))
-$(BUILD)/%.cu.o: %.cu
-	@mkdir -p $(@D)
-	$(say) NVCC $<
-	$(quiet)$(nvcc) -arch=$(CUDA_ARCH) -std=c++17 -O2 --fmad=false -Ilib -I. -MMD -c $< -o $@
+# The tests of the CUDA backend, a program of their own, as CUDA does not survive a fork: tests/cuda/check_*.c,
+# and the suites of the CPU that ask which backend is under test. The same program is made a second time
+# with the emulator of tests/cuda/emulator in the place of a device; there the kernels are
+# instrumented with sanitizers.
+conformance := gates
+cuda_check_sources := $(sort $(wildcard tests/cuda/check_*.c)) $(conformance:%=tests/check_%.c)
+cuda_check_support := tests/cuda/runner.c $(filter-out tests/runner.c,$(check_support))
+cuda_check_kernels := $(sort $(wildcard tests/cuda/*.cu))
+emulator_sources := $(sort $(wildcard tests/cuda/emulator/*.cc tests/cuda/emulator/*.cu))
+emulator_checks := $(sort $(wildcard tests/cuda/emulator/check_*.c))
+suites_of = $(patsubst check_%.c,%,$(notdir $(1)))
 
-cuda-objects: $(if $(nvcc),$(cuda_sources:%=$(BUILD)/%.o)) ## compile the device code where nvcc is
-	$(if $(nvcc),,@echo 'cuda-objects: skipped, nvcc is not installed')
+$(BUILD)/tests/cuda/cuda_suites.inc $(BUILD)/emulated/cuda_suites.inc: FORCE
+	@mkdir -p $(@D)
+	@printf 'SUITE(%s)\n' $(call suites_of,$(cuda_check_sources) $(if $(findstring emulated,$@),$(emulator_checks))) > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(BUILD)/tests/cuda/runner.o: CPPFLAGS += -I$(BUILD)/tests/cuda
+$(BUILD)/tests/cuda/runner.o: $(BUILD)/tests/cuda/cuda_suites.inc
+$(BUILD)/tests/cuda/%.cu.o: all_nvccflags += -Itests
+
+cuda_check_objects := $(call object,$(cuda_check_sources) $(cuda_check_support)) \
+	$(cuda_check_kernels:%=$(BUILD)/%.o)
+$(BUILD)/softgate-check-cuda: $(cuda_check_objects) $(BUILD)/libsoftgate.a
+	$(say) LINK $@
+	$(quiet)$(CC) $(all_cflags) $(LDFLAGS) -o $@ $^ $(check_libs) $(libs)
+
+emulated_sanitizers := $(if $(SANITIZE),$(SANITIZE),address,undefined)
+emulated_flags = -std=c++17 -O1 -g -ffp-contract=off -fsanitize=$(emulated_sanitizers) -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer -Wall -Wextra -Wno-clobbered -Wno-unused-function $(if $(WERROR),-Werror) \
+	-Itests/cuda/emulator -Ilib -I. -Itests -MMD -MP
+$(BUILD)/emulated/%.o: %
+	@mkdir -p $(@D)
+	$(say) CXX '$< (emulated)'
+	$(quiet)$(CXX) $(emulated_flags) -x c++ -c $< -o $@
+
+$(BUILD)/emulated/runner.o: tests/cuda/runner.c $(BUILD)/emulated/cuda_suites.inc
+	$(say) CC '$< (emulated)'
+	$(quiet)$(CC) $(CPPFLAGS) $(check_cflags) -Itests -I$(BUILD)/emulated $(all_cflags) -c $< -o $@
+
+emulated_objects := $(BUILD)/emulated/runner.o \
+	$(call object,$(cuda_check_sources) $(filter-out tests/cuda/runner.c,$(cuda_check_support)) $(emulator_checks)) \
+	$(patsubst %,$(BUILD)/emulated/%.o,$(cuda_sources) $(cuda_check_kernels) $(emulator_sources))
+$(BUILD)/softgate-check-cuda-emulated: $(emulated_objects) $(host_objects)
+	$(say) LINK $@
+	$(quiet)$(CXX) -fsanitize=$(emulated_sanitizers) $(openmp) $(LDFLAGS) -o $@ $^ $(check_libs) $(package_libs) -lm
+
+check-cuda-build: $(if $(cuda),$(BUILD)/softgate $(BUILD)/softgate-check-cuda) ## compile and link the CUDA code and its tests, where nvcc is
+	$(if $(cuda),,@echo 'check-cuda-build: skipped, nvcc is not installed')
+
+run_cuda_tests = OMP_WAIT_POLICY=passive CK_FORK=no TEST_DATA=$(abspath tests) SOFTGATE=$(abspath $(BUILD)/softgate)
+check-cuda: check-cuda-build ## run the tests of the CUDA backend on a device
+	$(if $(cuda),@$(run_cuda_tests) $(BUILD)/softgate-check-cuda,@echo 'check-cuda: it needs nvcc' >&2; exit 1)
+
+check-cuda-sanitizer: check-cuda-build ## run them with memcheck, racecheck and initcheck of compute-sanitizer
+	@sh tests/cuda/sanitizer.sh $(BUILD)/softgate-check-cuda
+
+emulator := $(shell command -v $(CXX))
+check-cuda-emulated: $(if $(emulator),$(BUILD)/softgate-check-cuda-emulated) ## run them without a device, kernels emulated on the CPU
+	$(if $(emulator),@sh tests/cuda/emulated.sh $(BUILD)/softgate-check-cuda-emulated,@echo 'check-cuda-emulated: skipped, $(CXX) is not installed')
 
 clean: ## remove what make made
 	rm -rf $(BUILD) figures
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-20s %s\n", $$1, $$2}' Makefile
 
-.PHONY: all check setup figures bench install layering asan ubsan tsan valgrind tidy cuda-objects clean help FORCE
+.PHONY: all check setup figures bench install layering asan ubsan tsan valgrind tidy check-cuda check-cuda-build check-cuda-emulated check-cuda-sanitizer clean help FORCE
 .SECONDARY:
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -37,23 +37,24 @@ static void gate_data_free(void *context)
 static void run_tokens(void *context)
 {
     gate_data *data = context;
-    sg_gates_apply(&data->objective, data->n, data->ratio, data->advantage, data->value,
-                   data->slope, NULL);
+    sg_gates_apply(SG_BACKEND_CPU, &data->objective, data->n, data->ratio, data->advantage,
+                   data->value, data->slope, NULL);
 }
 
 static void run_statistics(void *context)
 {
     gate_data *data = context;
-    sg_gates_statistics(&data->objective, data->n, data->ratio, data->advantage, &data->statistics,
-                        NULL);
+    sg_gates_statistics(SG_BACKEND_CPU, 1, &data->objective, data->n, data->ratio, data->advantage,
+                        &data->statistics, NULL);
 }
 
 static void run_sequences(void *context)
 {
     gate_data *data = context;
-    sg_gates_apply_sequences(
-        &data->objective, data->sequences, data->start, data->log_ratio, data->sequence_advantage,
-        data->value, data->by_row ? data->slope : NULL, data->by_row ? NULL : data->slope, NULL);
+    sg_gates_apply_sequences(SG_BACKEND_CPU, &data->objective, data->sequences, data->start,
+                             data->log_ratio, data->sequence_advantage, data->value,
+                             data->by_row ? data->slope : NULL, data->by_row ? NULL : data->slope,
+                             NULL);
 }
 
 static double larger_error(double worst, float mine, double theirs)

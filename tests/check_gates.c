@@ -13,6 +13,7 @@
 
 #include "backend/gates.h"
 #include "core/rng.h"
+#include "run_suites.h"
 
 static const char *const token_level[] = {
     "sapo",
@@ -84,7 +85,9 @@ START_TEST(bulk_gates_are_the_gates)
     float *ratio = malloc(4 * GRID * sizeof *ratio), *advantage = ratio + GRID;
     float *value = advantage + GRID, *slope = value + GRID;
     make_grid(ratio, advantage);
-    ck_assert_int_eq(sg_gates_apply(&objective, GRID, ratio, advantage, value, slope, NULL), SG_OK);
+    ck_assert_int_eq(sg_gates_apply(backend_under_test(), &objective, GRID, ratio, advantage, value,
+                                    slope, NULL),
+                     SG_OK);
     double worst = 0, bound = objective.gate == SG_GATE_VESPO ? 3e-6 : 6e-7;
     for (size_t i = 0; i < GRID; i++) {
         double a = (double)advantage[i];
@@ -113,13 +116,13 @@ START_TEST(limits_are_exact)
     float ratio[] = {INFINITY, INFINITY, 0, 0}, advantage[] = {1, -1, 1, -1}, value[4], slope[4];
     sg_objective objective;
     parse("sapo", &objective);
-    sg_gates_apply(&objective, 4, ratio, advantage, value, slope, NULL);
+    sg_gates_apply(backend_under_test(), &objective, 4, ratio, advantage, value, slope, NULL);
     ck_assert_float_eq(value[0], 4);
     ck_assert_float_eq_tol(value[1], -4 / 1.05f, 1e-6f);
     for (size_t i = 0; i < 4; i++)
         ck_assert_float_eq(slope[i], 0);
     parse("grpo", &objective);
-    sg_gates_apply(&objective, 4, ratio, advantage, value, slope, NULL);
+    sg_gates_apply(backend_under_test(), &objective, 4, ratio, advantage, value, slope, NULL);
     ck_assert_float_eq(value[0], 1.2f);
     ck_assert_float_eq(value[3], -0.8f);
     ck_assert_float_eq(slope[0], 0);
@@ -132,7 +135,8 @@ START_TEST(value_by_hand)
     sg_objective objective;
     parse("sapo:tau_pos=1", &objective);
     float ratio = 2, advantage = 1, value, slope;
-    ck_assert_int_eq(sg_gates_apply(&objective, 1, &ratio, &advantage, &value, &slope, NULL),
+    ck_assert_int_eq(sg_gates_apply(backend_under_test(), &objective, 1, &ratio, &advantage, &value,
+                                    &slope, NULL),
                      SG_OK);
     ck_assert_float_eq_tol(value, 2.924234f, 1e-6f);
     ck_assert_float_eq_tol(slope, 1.572895f, 1e-6f);
@@ -144,7 +148,9 @@ START_TEST(nan_stays_nan)
     sg_objective objective;
     parse(token_level[_i], &objective);
     float ratio[] = {NAN, 1.1f, NAN}, advantage[] = {1, NAN, -1}, value[3], slope[3];
-    ck_assert_int_eq(sg_gates_apply(&objective, 3, ratio, advantage, value, slope, NULL), SG_OK);
+    ck_assert_int_eq(
+        sg_gates_apply(backend_under_test(), &objective, 3, ratio, advantage, value, slope, NULL),
+        SG_OK);
     for (size_t i = 0; i < 3; i++) {
         ck_assert_float_nan(value[i]);
         ck_assert_float_nan(slope[i]);
@@ -171,15 +177,17 @@ START_TEST(results_do_not_depend_on_how_they_are_made)
     make_grid(ratio, advantage);
     sg_gate_statistics first, other;
     set_threads(1);
-    sg_gates_apply(&objective, GRID, ratio, advantage, value, slope, NULL);
-    sg_gates_statistics(&objective, GRID - 24, ratio + 24, advantage + 24, &first, NULL);
+    sg_gates_apply(backend_under_test(), &objective, GRID, ratio, advantage, value, slope, NULL);
+    sg_gates_statistics(backend_under_test(), 1, &objective, GRID - 24, ratio + 24, advantage + 24,
+                        &first, NULL);
     const char *const isas[] = {"portable", "avx2", "avx512"};
     for (size_t k = 0; k < 3; k++) {
         set_threads((int)k + 1);
         setenv("SOFTGATE_ISA", isas[k], 1);
-        sg_gates_apply(&objective, GRID, ratio, advantage, v, NULL, NULL);
-        sg_gates_apply(&objective, GRID, ratio, advantage, NULL, s, NULL);
-        sg_gates_statistics(&objective, GRID - 24, ratio + 24, advantage + 24, &other, NULL);
+        sg_gates_apply(backend_under_test(), &objective, GRID, ratio, advantage, v, NULL, NULL);
+        sg_gates_apply(backend_under_test(), &objective, GRID, ratio, advantage, NULL, s, NULL);
+        sg_gates_statistics(backend_under_test(), 1, &objective, GRID - 24, ratio + 24,
+                            advantage + 24, &other, NULL);
         unsetenv("SOFTGATE_ISA");
         for (size_t i = 0; i < GRID; i++) {
             ck_assert(isnan(v[i]) ? isnan(value[i]) : v[i] == value[i]);
@@ -201,7 +209,8 @@ START_TEST(statistics_count_what_the_gate_does)
     sg_gate_statistics mine;
     size_t n = GRID - 24, positive = 0, negative = 0, clipped = 0, binned = 0, inside = 0;
     double weight = 0;
-    ck_assert_int_eq(sg_gates_statistics(&objective, n, ratio + 24, advantage + 24, &mine, NULL),
+    ck_assert_int_eq(sg_gates_statistics(backend_under_test(), 1, &objective, n, ratio + 24,
+                                         advantage + 24, &mine, NULL),
                      SG_OK);
     for (size_t i = 24; i < GRID; i++) {
         double a = (double)advantage[i];
@@ -246,8 +255,8 @@ START_TEST(sequences_share_one_ratio)
                        0.5);
     for (size_t i = 0; i < SEQUENCES; i++)
         advantage[i] = i % 2 ? 1.25f : -0.75f;
-    ck_assert_int_eq(sg_gates_apply_sequences(&objective, SEQUENCES, start, d, advantage, value,
-                                              row_slope, slope, &error),
+    ck_assert_int_eq(sg_gates_apply_sequences(backend_under_test(), &objective, SEQUENCES, start, d,
+                                              advantage, value, row_slope, slope, &error),
                      SG_OK);
     size_t clipped = 0;
     for (size_t i = 0; i < SEQUENCES; i++) {
@@ -278,14 +287,19 @@ START_TEST(what_cannot_be_done_is_refused)
     sg_error error;
     float x = 1, y;
     ck_assert_int_eq(sg_objective_parse(&objective, "dppo-tv", &error), SG_OK);
-    ck_assert_int_eq(sg_gates_apply(&objective, 1, &x, &x, &y, NULL, &error), SG_EUNSUPPORTED);
+    ck_assert_int_eq(sg_gates_apply(backend_under_test(), &objective, 1, &x, &x, &y, NULL, &error),
+                     SG_EUNSUPPORTED);
     ck_assert_int_eq(sg_objective_parse(&objective, "gspo", &error), SG_OK);
-    ck_assert_int_eq(sg_gates_apply(&objective, 1, &x, &x, &y, NULL, &error), SG_EARGUMENT);
+    ck_assert_int_eq(sg_gates_apply(backend_under_test(), &objective, 1, &x, &x, &y, NULL, &error),
+                     SG_EARGUMENT);
     sg_gate_statistics statistics;
     ck_assert_int_eq(sg_objective_parse(&objective, "sapo", &error), SG_OK);
-    ck_assert_int_eq(sg_gates_statistics(&objective, 0, NULL, NULL, &statistics, &error), SG_OK);
+    ck_assert_int_eq(sg_gates_statistics(backend_under_test(), 1, &objective, 0, NULL, NULL,
+                                         &statistics, &error),
+                     SG_OK);
     ck_assert_double_nan(statistics.effective_update_ratio);
-    ck_assert_int_eq(sg_gates_apply(&objective, 0, NULL, NULL, NULL, NULL, &error), SG_OK);
+    ck_assert_int_eq(
+        sg_gates_apply(backend_under_test(), &objective, 0, NULL, NULL, NULL, NULL, &error), SG_OK);
 }
 END_TEST
 

@@ -5,13 +5,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/backend.h"
 #include "core/status.h"
 #include "objective/objective.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* Gates of whole batches, in single precision, at the speed of memory. The formulas are those of
  * objective/gate.h, compiled once more with branch-free maths; all threads are used; results depend
  * neither on their number nor on the instruction set. Any gate but dppo-tv, which needs each
  * token's old log-probability.
+ *
+ * Backend: AUTO is the CPU. CUDA runs the same maths, so single tokens come out as the same bits (vespo, which
+ * needs the gamma function, to its bound below); sums of weights and of log-ratios are in double precision in
+ * another fixed order. Arrays are the host's and are copied; backend/cuda/gates.h works on arrays that
+ * are on the device already. Besides what is said below: SG_EUNSUPPORTED when there is no device, SG_ENOMEM,
+ * SG_ETOOL when it failed.
  *
  * Error against the double-precision gate at the same ratio: 6e-7 of the greater of 1 and the
  * result (vespo 3e-6), for results below 1e30; a ratio within one part in 10^6 of a clip's edge may
@@ -21,8 +32,9 @@
 /* Token level: value[i] = f(ratio[i]) * advantage[i] and slope[i] = c(ratio[i]) * advantage[i], the
  * objective and its derivative by log pi. Either output may be NULL. Outputs must not overlap
  * inputs. By hand: sapo, tau 1, ratio 2, advantage 1: value 2.924234, slope 1.572895. */
-sg_status sg_gates_apply(const sg_objective *objective, size_t n, const float *ratio,
-                         const float *advantage, float *value, float *slope, sg_error *error);
+sg_status sg_gates_apply(sg_backend_kind backend, const sg_objective *objective, size_t n,
+                         const float *ratio, const float *advantage, float *value, float *slope,
+                         sg_error *error);
 
 /* Sequence level (GSPO): sequence i holds tokens start[i] .. start[i+1]-1 and one advantage. s =
  * exp(mean log_ratio), value[i] = f(s) * advantage[i], slope of each of its T tokens = c(s) *
@@ -30,8 +42,8 @@ sg_status sg_gates_apply(const sg_objective *objective, size_t n, const float *r
  * row_slope[i] takes it once (0 for an empty sequence), slope writes it to every token, which costs
  * as much memory traffic as reading them; each may be NULL. Sums of log-ratios are in double
  * precision. */
-sg_status sg_gates_apply_sequences(const sg_objective *objective, size_t sequences,
-                                   const size_t *start, const float *log_ratio,
+sg_status sg_gates_apply_sequences(sg_backend_kind backend, const sg_objective *objective,
+                                   size_t sequences, const size_t *start, const float *log_ratio,
                                    const float *advantage, float *value, float *row_slope,
                                    float *slope, sg_error *error);
 
@@ -48,8 +60,13 @@ typedef struct sg_gate_statistics {
     uint64_t outside;
 } sg_gate_statistics;
 
-sg_status sg_gates_statistics(const sg_objective *objective, size_t n, const float *ratio,
-                              const float *advantage, sg_gate_statistics *statistics,
-                              sg_error *error);
+/* statistics[k] of each of `count` objectives, for example many temperatures, in one pass over the tokens. */
+sg_status sg_gates_statistics(sg_backend_kind backend, size_t count, const sg_objective *objective,
+                              size_t n, const float *ratio, const float *advantage,
+                              sg_gate_statistics *statistics, sg_error *error);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Bulk gates: checks, threads, and sums in an order that does not depend on them. */
+/* Bulk gates on the CPU: threads, and sums in an order that does not depend on them. */
 #include "backend/cpu/gates.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "backend/cpu/threads.h"
 #include "core/isa.h"
@@ -25,27 +27,14 @@ static const sg_gate_kernels *kernels(void)
     return &sg_gate_kernels_portable;
 }
 
-static sg_status check_gate(const sg_objective *objective, bool sequence, sg_error *error)
-{
-    if (objective->gate == SG_GATE_DPPO_TV)
-        return sg_fail(
-            error, SG_EUNSUPPORTED,
-            "bulk gates have no dppo-tv: it needs the old log-probability of each token; "
-            "replay a batch instead");
-    if (sequence ? objective->level != SG_LEVEL_SEQUENCE : objective->level != SG_LEVEL_TOKEN)
-        return sg_fail(error, SG_EARGUMENT,
-                       "this bulk gate works on the ratios of %s, but the objective %s does not",
-                       sequence ? "whole sequences" : "single tokens", objective->method->name);
-    return SG_OK;
-}
-
 typedef struct gate_call {
     const sg_gate_kernels *kernels;
     const sg_objective *objective;
+    size_t count;     /* of objectives, for statistics */
     size_t n, length; /* all tokens; tokens of a segment */
     const float *ratio, *advantage;
     float *value, *slope;
-    sg_gate_sums sums[SEGMENTS];
+    sg_gate_sums *sums; /* [segment][objective] */
 } gate_call;
 
 /* Segments are whole blocks, and as many for any number of threads. */
@@ -72,64 +61,72 @@ static void apply_segment(void *context, size_t segment)
                          call->slope ? call->slope + first : NULL);
 }
 
-sg_status sg_gates_apply(const sg_objective *objective, size_t n, const float *ratio,
-                         const float *advantage, float *value, float *slope, sg_error *error)
+void sg_cpu_gates_apply(const sg_objective *objective, size_t n, const float *ratio,
+                        const float *advantage, float *value, float *slope)
 {
-    sg_status status = check_gate(objective, false, error);
-    if (status != SG_OK)
-        return status;
-    gate_call call;
-    call.kernels = kernels();
-    call.objective = objective;
-    call.n = n;
-    call.ratio = ratio;
-    call.advantage = advantage;
-    call.value = value;
-    call.slope = slope;
+    gate_call call = {.kernels = kernels(),
+                      .objective = objective,
+                      .n = n,
+                      .ratio = ratio,
+                      .advantage = advantage,
+                      .value = value,
+                      .slope = slope};
     size_t count = segments(&call);
     sg_for_each(count, call.length, apply_segment, &call);
-    return SG_OK;
 }
 
+/* Block by block, so that the tokens of a block come from memory once for all objectives. */
 static void sum_segment(void *context, size_t segment)
 {
     gate_call *call = context;
-    size_t first = segment * call->length;
-    call->sums[segment] = (sg_gate_sums){0};
-    call->kernels->sums(call->objective->gate, &call->objective->parameter,
-                        segment_size(call, segment), call->ratio + first, call->advantage + first,
-                        &call->sums[segment]);
+    size_t first = segment * call->length, n = segment_size(call, segment);
+    sg_gate_sums *sums = call->sums + segment * call->count;
+    memset(sums, 0, call->count * sizeof *sums);
+    for (size_t done = 0; done < n; done += SG_GATE_BLOCK) {
+        size_t m = n - done < SG_GATE_BLOCK ? n - done : SG_GATE_BLOCK, at = first + done;
+        for (size_t k = 0; k < call->count; k++)
+            call->kernels->sums(call->objective[k].gate, &call->objective[k].parameter, m,
+                                call->ratio + at, call->advantage + at, &sums[k]);
+    }
 }
 
-sg_status sg_gates_statistics(const sg_objective *objective, size_t n, const float *ratio,
-                              const float *advantage, sg_gate_statistics *statistics,
-                              sg_error *error)
+static void add_up(const gate_call *call, size_t pieces, size_t k, sg_gate_statistics *statistics)
 {
-    sg_status status = check_gate(objective, false, error);
-    if (status != SG_OK)
-        return status;
-    gate_call call;
-    call.kernels = kernels();
-    call.objective = objective;
-    call.n = n;
-    call.ratio = ratio;
-    call.advantage = advantage;
-    size_t count = segments(&call);
-    sg_for_each(count, call.length, sum_segment, &call);
-    *statistics = (sg_gate_statistics){.tokens = n};
+    *statistics = (sg_gate_statistics){.tokens = call->n};
     double weight = 0;
-    for (size_t s = 0; s < count; s++) {
-        const sg_gate_sums *sums = &call.sums[s];
+    for (size_t s = 0; s < pieces; s++) {
+        const sg_gate_sums *sums = &call->sums[s * call->count + k];
         weight += sums->weight;
         statistics->positive += sums->positive;
         statistics->negative += sums->negative;
         statistics->clipped_positive += sums->clipped_positive;
         statistics->clipped_negative += sums->clipped_negative;
-        for (size_t k = 0; k < SG_GATE_BINS; k++)
-            statistics->histogram[k] += sums->bins[k];
+        for (size_t bin = 0; bin < SG_GATE_BINS; bin++)
+            statistics->histogram[bin] += sums->bins[bin];
         statistics->outside += sums->bins[SG_GATE_BINS];
     }
-    statistics->effective_update_ratio = n ? weight / (double)n : (double)NAN;
+    statistics->effective_update_ratio = call->n ? weight / (double)call->n : (double)NAN;
+}
+
+sg_status sg_cpu_gates_statistics(size_t count, const sg_objective *objective, size_t n,
+                                  const float *ratio, const float *advantage,
+                                  sg_gate_statistics *statistics, sg_error *error)
+{
+    gate_call call = {.kernels = kernels(),
+                      .objective = objective,
+                      .count = count,
+                      .n = n,
+                      .ratio = ratio,
+                      .advantage = advantage};
+    size_t pieces = segments(&call);
+    call.sums = malloc((pieces * count + 1) * sizeof *call.sums);
+    if (!call.sums)
+        return sg_fail(error, SG_ENOMEM, "not enough memory for the statistics of %zu objectives",
+                       count);
+    sg_for_each(pieces, call.length, sum_segment, &call);
+    for (size_t k = 0; k < count; k++)
+        add_up(&call, pieces, k, &statistics[k]);
+    free(call.sums);
     return SG_OK;
 }
 
@@ -167,18 +164,14 @@ static void apply_sequences(void *context, size_t group)
         apply_sequence(call, i);
 }
 
-sg_status sg_gates_apply_sequences(const sg_objective *objective, size_t sequences,
-                                   const size_t *start, const float *log_ratio,
-                                   const float *advantage, float *value, float *row_slope,
-                                   float *slope, sg_error *error)
+void sg_cpu_gates_apply_sequences(const sg_objective *objective, size_t sequences,
+                                  const size_t *start, const float *log_ratio,
+                                  const float *advantage, float *value, float *row_slope,
+                                  float *slope)
 {
-    sg_status status = check_gate(objective, true, error);
-    if (status != SG_OK || sequences == 0)
-        return status;
     sequence_call call = {kernels(), objective, sequences, start, log_ratio,
                           advantage, value,     row_slope, slope};
     size_t tokens = start[sequences] - start[0];
     size_t groups = (sequences + SEQUENCES_AT_ONCE - 1) / SEQUENCES_AT_ONCE;
     sg_for_each(groups, tokens / groups, apply_sequences, &call);
-    return SG_OK;
 }

@@ -28,4 +28,15 @@ extern const sg_gate_kernels sg_gate_kernels_portable;
 extern const sg_gate_kernels sg_gate_kernels_avx2, sg_gate_kernels_avx512;
 #endif
 
+/* As in backend/gates.h, for what was checked there; at least one sequence. */
+void sg_cpu_gates_apply(const sg_objective *objective, size_t n, const float *ratio,
+                        const float *advantage, float *value, float *slope);
+void sg_cpu_gates_apply_sequences(const sg_objective *objective, size_t sequences,
+                                  const size_t *start, const float *log_ratio,
+                                  const float *advantage, float *value, float *row_slope,
+                                  float *slope);
+sg_status sg_cpu_gates_statistics(size_t count, const sg_objective *objective, size_t n,
+                                  const float *ratio, const float *advantage,
+                                  sg_gate_statistics *statistics, sg_error *error);
+
 #endif

@@ -2,25 +2,12 @@
 /* Bulk gates, compiled once per instruction set. The gate maths is included a third time with maths
  * functions that compilers turn into vector code; a loop per gate is all that is written here. */
 #include "backend/cpu/gates.h"
+#include "backend/gates_math.h"
 #include "core/vec_math.h"
-
-#define SG_REAL float
-#define SG_NAME(name) name##_bulk
-#define SG_MATH(function) sg_bulk_##function
-#include "backend/cpu/gates_math.h"
-#include "objective/gate_math.h"
 
 #define SG_PASTE(a, b) a##b
 #define SG_EXPAND(a, b) SG_PASTE(a, b)
 #define INLINE static inline __attribute__((always_inline))
-
-/* Gates that read the logarithm of the ratio. */
-INLINE bool needs_log(sg_gate_kind kind)
-{
-    return kind == SG_GATE_REINFORCE || kind == SG_GATE_GIPO || kind == SG_GATE_CISPO ||
-           kind == SG_GATE_CE_GPPO || kind == SG_GATE_ASPO || kind == SG_GATE_TOPR ||
-           kind == SG_GATE_VESPO || kind == SG_GATE_GMPO;
-}
 
 /* One gate of gate_math.h. */
 typedef sg_gate_value_bulk gate_function(const sg_gate_parameters *p, sg_gate_point_bulk at,
@@ -32,11 +19,7 @@ INLINE sg_gate_value_bulk evaluate(sg_gate_kind kind, gate_function *gate,
 {
     sg_gate_point_bulk at = {log_ratio, ratio, ratio - 1, 0};
     sg_gate_value_bulk v = gate(p, at, sg_gate_positive_bulk(kind, advantage));
-    /* Comparisons with NaN take some branch: sg_gate_at asks first, here a selection at the end does. */
-    v.surrogate = ratio == ratio ? v.surrogate : ratio;
-    v.weight = ratio == ratio ? v.weight : ratio;
-    v.coefficient = ratio == ratio ? v.coefficient : ratio;
-    return v;
+    return sg_gate_keep_nan_bulk(v, ratio);
 }
 
 /* `kind` and `gate` are constants wherever these two are called, so that each loop holds one gate, inlined. Logarithms
@@ -46,7 +29,7 @@ INLINE void apply(sg_gate_kind kind, gate_function *gate, const sg_gate_paramete
                   const float *restrict advantage, float *restrict value, float *restrict slope)
 {
     const sg_gate_parameters p = *parameter;
-    const bool logs = needs_log(kind);
+    const bool logs = sg_gate_reads_log(kind);
     if (value && slope) {
         for (size_t i = 0; i < n; i++) {
             float d = logs ? log_ratio[i] : 0;
@@ -74,7 +57,7 @@ INLINE void weigh(sg_gate_kind kind, gate_function *gate, const sg_gate_paramete
                   float *restrict coefficient)
 {
     const sg_gate_parameters p = *parameter;
-    const bool logs = needs_log(kind);
+    const bool logs = sg_gate_reads_log(kind);
     for (size_t i = 0; i < n; i++) {
         float d = logs ? log_ratio[i] : 0;
         sg_gate_value_bulk v = evaluate(kind, gate, &p, ratio[i], d, advantage[i]);
@@ -95,7 +78,7 @@ static void gates_apply(sg_gate_kind kind, const sg_gate_parameters *parameter, 
     _Alignas(64) float log_ratio[SG_GATE_BLOCK];
     for (size_t first = 0; first < n; first += SG_GATE_BLOCK) {
         size_t m = n - first < SG_GATE_BLOCK ? n - first : SG_GATE_BLOCK;
-        if (needs_log(kind))
+        if (sg_gate_reads_log(kind))
             logarithms(m, ratio + first, log_ratio);
         switch (kind) {
 #define SG_CASE(id, suffix)                                                                        \
@@ -133,12 +116,7 @@ static void encode(size_t n, const float *restrict weight, const float *restrict
 {
     for (size_t i = 0; i < n; i++) {
         float w = weight[i], a = advantage[i];
-        int32_t inside = (w >= 0) & (w <= 1);
-        float scaled = inside ? w * SG_GATE_BINS : 0.0f;
-        int32_t bin = (int32_t)scaled;
-        bin = bin < SG_GATE_BINS ? bin : SG_GATE_BINS - 1;
-        bin = inside ? bin : SG_GATE_BINS;
-        code[i] = bin | (coefficient[i] == 0 ? CLIPPED : 0) | (a > 0 ? POSITIVE : 0) |
+        code[i] = sg_gate_bin(w) | (coefficient[i] == 0 ? CLIPPED : 0) | (a > 0 ? POSITIVE : 0) |
                   (a < 0 ? NEGATIVE : 0);
     }
 }
@@ -172,7 +150,7 @@ static void gates_sums(sg_gate_kind kind, const sg_gate_parameters *parameter, s
     _Alignas(64) int32_t code[SG_GATE_BLOCK];
     for (size_t first = 0; first < n; first += SG_GATE_BLOCK) {
         size_t m = n - first < SG_GATE_BLOCK ? n - first : SG_GATE_BLOCK;
-        if (needs_log(kind))
+        if (sg_gate_reads_log(kind))
             logarithms(m, ratio + first, log_ratio);
         switch (kind) {
 #define SG_CASE(id, suffix)                                                                        \

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-#ifndef SG_CPU_GATES_MATH_H
-#define SG_CPU_GATES_MATH_H
+#ifndef SG_GATES_MATH_H
+#define SG_GATES_MATH_H
 
+#include "backend/gates.h"
 #include "core/vec_math.h"
+#include "objective/gate.h"
 
 /* The maths functions that objective/gate_math.h asks for, in single precision and free of branches
  * where gates are hot. Errors: exp 1.0, log 0.9, erf 2, atan 3 ulp. */
@@ -15,7 +17,7 @@
 /* exp with its argument clamped to [-88, 88]: 0 below 2^-126, never above 2e38. The clamp works on
  * bits, which compilers leave alone; from comparisons of numbers they make three copies of all that
  * follows. */
-static inline float sg_bulk_exp(float x)
+SG_HD static inline float sg_bulk_exp(float x)
 {
     const uint32_t sign = 0x80000000u;
     int32_t size = (int32_t)(sg_bits_of_float(x) & ~sign), most = 0x42b00000; /* 88 */
@@ -27,7 +29,7 @@ static inline float sg_bulk_exp(float x)
 }
 
 /* erf(x) = x P(x^2) below 0.92, 1 - exp(Q(|x|)) above; 1 from 4 on. */
-static inline float sg_bulk_erf(float x)
+SG_HD static inline float sg_bulk_erf(float x)
 {
     float a = fabsf(x), z = x * x;
     float p = 0x1.5f1144p-14f;
@@ -52,7 +54,7 @@ static inline float sg_bulk_erf(float x)
 }
 
 /* atan(x) = x + x^3 P(x^2) up to 1, pi/2 - atan(1/x) above. */
-static inline float sg_bulk_atan(float x)
+SG_HD static inline float sg_bulk_atan(float x)
 {
     float a = fabsf(x);
     float t = a > 1.0f ? 1.0f / a : a, z = t * t;
@@ -71,9 +73,46 @@ static inline float sg_bulk_atan(float x)
 }
 
 /* Only sg_gate_point_from_log needs it, and bulk gates start from the ratio. */
-static inline float sg_bulk_expm1(float x)
+SG_HD static inline float sg_bulk_expm1(float x)
 {
     return expm1f(x);
+}
+
+/* sg_gate_at and all it needs, with the suffix _bulk. */
+#define SG_REAL float
+#define SG_NAME(name) name##_bulk
+#define SG_MATH(function) sg_bulk_##function
+#include "objective/gate_math.h"
+#undef SG_REAL
+#undef SG_NAME
+#undef SG_MATH
+
+/* Gates that read the logarithm of the ratio. */
+SG_HD static inline bool sg_gate_reads_log(sg_gate_kind kind)
+{
+    return kind == SG_GATE_REINFORCE || kind == SG_GATE_GIPO || kind == SG_GATE_CISPO ||
+           kind == SG_GATE_CE_GPPO || kind == SG_GATE_ASPO || kind == SG_GATE_TOPR ||
+           kind == SG_GATE_VESPO || kind == SG_GATE_GMPO;
+}
+
+/* Comparisons with NaN take some branch of a gate: sg_gate_at asks first, here a selection at the end
+ * does, which vectors like better. */
+SG_HD static inline sg_gate_value_bulk sg_gate_keep_nan_bulk(sg_gate_value_bulk v, float ratio)
+{
+    v.surrogate = ratio == ratio ? v.surrogate : ratio;
+    v.weight = ratio == ratio ? v.weight : ratio;
+    v.coefficient = ratio == ratio ? v.coefficient : ratio;
+    return v;
+}
+
+/* The bin of a weight in sg_gate_statistics, SG_GATE_BINS when it is outside. */
+SG_HD static inline int32_t sg_gate_bin(float weight)
+{
+    int32_t inside = (weight >= 0) & (weight <= 1);
+    float scaled = inside ? weight * SG_GATE_BINS : 0.0f;
+    int32_t bin = (int32_t)scaled;
+    bin = bin < SG_GATE_BINS ? bin : SG_GATE_BINS - 1;
+    return inside ? bin : SG_GATE_BINS;
 }
 
 #endif

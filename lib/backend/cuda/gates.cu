@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Bulk gates on the device: the kernels, and what queues them. The maths is that of the CPU's bulk gates,
+ * compiled without contraction, so each token's result has the same bits. */
+#include "backend/cuda/launch.h"
+
+#include "backend/cuda/gates.h"
+#include "backend/gates_math.h"
+
+namespace
+{
+
+enum { THREADS = 256, WARP = 32, WARPS = THREADS / WARP, MOST_BLOCKS = 1 << 20 };
+const unsigned EVERY_LANE = 0xffffffffu;
+
+/* `kind` is a constant where speed matters, so that a kernel holds one gate. */
+__device__ __forceinline__ sg_gate_value_bulk evaluate(sg_gate_kind kind,
+                                                       const sg_gate_parameters &p, float ratio,
+                                                       float advantage)
+{
+    float log_ratio = sg_gate_reads_log(kind) ? sg_logf(ratio) : 0.0f;
+    sg_gate_point_bulk at = {log_ratio, ratio, ratio - 1, 0};
+    bool positive = sg_gate_positive_bulk(kind, advantage);
+    sg_gate_value_bulk v = {0, 0, 0, 0};
+    switch (kind) {
+#define SG_CASE(id, suffix)                                                                        \
+    case id:                                                                                       \
+        v = sg_gate_##suffix##_bulk(&p, at, positive);                                             \
+        break;
+        SG_GATE_LIST(SG_CASE)
+#undef SG_CASE
+    }
+    return sg_gate_keep_nan_bulk(v, ratio);
+}
+
+template <sg_gate_kind kind>
+__global__ void __launch_bounds__(THREADS)
+    apply(sg_gate_parameters p, size_t n, const float *__restrict__ ratio,
+          const float *__restrict__ advantage, float *__restrict__ value, float *__restrict__ slope)
+{
+    size_t step = (size_t)gridDim.x * THREADS;
+    for (size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += step) {
+        float a = advantage[i];
+        sg_gate_value_bulk v = evaluate(kind, p, ratio[i], a);
+        if (value)
+            value[i] = v.surrogate * a;
+        if (slope)
+            slope[i] = v.coefficient * a;
+    }
+}
+
+/* A warp for each sequence. All lanes end with the same sum, as addition commutes. */
+__global__ void __launch_bounds__(THREADS)
+    apply_sequences(sg_gate_kind kind, sg_gate_parameters p, size_t sequences,
+                    const size_t *__restrict__ start, const float *__restrict__ log_ratio,
+                    const float *__restrict__ advantage, float *__restrict__ value,
+                    float *__restrict__ row_slope, float *__restrict__ slope)
+{
+    size_t i = (size_t)blockIdx.x * WARPS + threadIdx.x / WARP;
+    unsigned lane = threadIdx.x % WARP;
+    if (i >= sequences)
+        return; /* the whole warp */
+    size_t first = start[i] - start[0], length = start[i + 1] - start[i];
+    double sum = 0;
+    for (size_t t = lane; t < length; t += WARP)
+        sum += (double)log_ratio[first + t];
+    for (int half = WARP / 2; half > 0; half /= 2)
+        sum += __shfl_xor_sync(EVERY_LANE, sum, half);
+    double mean = length ? sum / (double)length : 0, a = (double)advantage[i];
+    double ratio = sg_exp(mean);
+    sg_gate_point at = {mean, ratio, ratio - 1, 0};
+    sg_gate_value gate = sg_gate_at(kind, &p, at, a);
+    float each = length ? (float)(gate.coefficient * a / (double)length) : 0;
+    if (lane == 0) {
+        value[i] = (float)(gate.surrogate * a);
+        if (row_slope)
+            row_slope[i] = each;
+    }
+    if (slope)
+        for (size_t t = lane; t < length; t += WARP)
+            slope[first + t] = each;
+}
+
+/* ---- Statistics ---- */
+
+enum { PER_THREAD = 8, TILE = THREADS * PER_THREAD };
+enum { POSITIVE = SG_GATE_BINS + 1, NEGATIVE, CLIPPED_POSITIVE, CLIPPED_NEGATIVE, COUNTERS };
+
+struct gate {
+    sg_gate_kind kind;
+    sg_gate_parameters parameter;
+};
+
+/* What statistics leave on the device, one array after the other. */
+struct statistics_room {
+    double *weight;             /* [objective] */
+    unsigned long long *counts; /* [objective][COUNTERS] */
+    gate *gates;                /* [objective] */
+    double *parts;              /* [objective][tile] */
+};
+
+__device__ double sum_of_warp(double x)
+{
+    for (int half = WARP / 2; half > 0; half /= 2)
+        x += __shfl_xor_sync(EVERY_LANE, x, half);
+    return x;
+}
+
+/* Sum over the block in a fixed order; every thread calls it, thread 0 gets it. */
+__device__ double sum_of_block(double x, double *shared)
+{
+    x = sum_of_warp(x);
+    if (threadIdx.x % WARP == 0)
+        shared[threadIdx.x / WARP] = x;
+    __syncthreads();
+    double sum = 0;
+    if (threadIdx.x == 0)
+        for (int w = 0; w < WARPS; w++)
+            sum += shared[w];
+    __syncthreads();
+    return sum;
+}
+
+__device__ void count(unsigned *counted, float advantage, const sg_gate_value_bulk &v)
+{
+    atomicAdd(&counted[sg_gate_bin(v.weight)], 1u);
+    bool clipped = v.coefficient == 0;
+    if (advantage > 0) {
+        atomicAdd(&counted[POSITIVE], 1u);
+        if (clipped)
+            atomicAdd(&counted[CLIPPED_POSITIVE], 1u);
+    } else if (advantage < 0) {
+        atomicAdd(&counted[NEGATIVE], 1u);
+        if (clipped)
+            atomicAdd(&counted[CLIPPED_NEGATIVE], 1u);
+    }
+}
+
+/* A block takes one tile of tokens into registers and asks all gates about it. Counts are integers, whose sums
+ * do not depend on order; sums of weights go through parts[][tile]. */
+__global__ void __launch_bounds__(THREADS)
+    statistics_of_tile(size_t objectives, const gate *__restrict__ gates, size_t n,
+                       const float *__restrict__ ratio, const float *__restrict__ advantage,
+                       double *__restrict__ parts, unsigned long long *counts)
+{
+    __shared__ unsigned counted[COUNTERS];
+    __shared__ double shared[WARPS];
+    float r[PER_THREAD], a[PER_THREAD];
+    size_t first = (size_t)blockIdx.x * TILE + threadIdx.x;
+    for (int k = 0; k < PER_THREAD; k++) {
+        size_t i = first + (size_t)k * THREADS;
+        r[k] = i < n ? ratio[i] : 0;
+        a[k] = i < n ? advantage[i] : 0;
+    }
+    for (size_t g = 0; g < objectives; g++) {
+        if (threadIdx.x < COUNTERS)
+            counted[threadIdx.x] = 0;
+        __syncthreads();
+        double sum = 0;
+        for (int k = 0; k < PER_THREAD; k++) {
+            if (first + (size_t)k * THREADS >= n)
+                break;
+            sg_gate_value_bulk v = evaluate(gates[g].kind, gates[g].parameter, r[k], a[k]);
+            sum += (double)v.weight;
+            count(counted, a[k], v);
+        }
+        sum = sum_of_block(sum, shared);
+        if (threadIdx.x == 0)
+            parts[g * gridDim.x + blockIdx.x] = sum;
+        if (threadIdx.x < COUNTERS && counted[threadIdx.x])
+            atomicAdd(&counts[g * COUNTERS + threadIdx.x],
+                      (unsigned long long)counted[threadIdx.x]);
+        __syncthreads();
+    }
+}
+
+/* A block for each objective adds up its parts. */
+__global__ void __launch_bounds__(THREADS)
+    add_parts(size_t tiles, const double *__restrict__ parts, double *__restrict__ weight)
+{
+    __shared__ double shared[WARPS];
+    double sum = 0;
+    for (size_t t = threadIdx.x; t < tiles; t += THREADS)
+        sum += parts[blockIdx.x * tiles + t];
+    sum = sum_of_block(sum, shared);
+    if (threadIdx.x == 0)
+        weight[blockIdx.x] = sum;
+}
+
+size_t tiles_of(size_t n)
+{
+    return (n + TILE - 1) / TILE;
+}
+
+statistics_room divide(void *room, size_t count)
+{
+    statistics_room parts;
+    parts.weight = (double *)room;
+    parts.counts = (unsigned long long *)(parts.weight + count);
+    parts.gates = (gate *)(parts.counts + count * COUNTERS);
+    parts.parts = (double *)(parts.gates + count);
+    return parts;
+}
+
+unsigned blocks_for(size_t items, size_t per_block)
+{
+    size_t blocks = (items + per_block - 1) / per_block;
+    return blocks < MOST_BLOCKS ? (unsigned)blocks : (unsigned)MOST_BLOCKS;
+}
+
+} // namespace
+
+extern "C" sg_status sg_cuda_gates_queue(const sg_objective *objective, size_t n,
+                                         const float *ratio, const float *advantage, float *value,
+                                         float *slope, sg_cuda_stream *stream, sg_error *error)
+{
+    if (n == 0)
+        return SG_OK;
+    cudaError_t code = cudaErrorInvalidValue;
+    unsigned blocks = blocks_for(n, THREADS);
+    switch (objective->gate) {
+#define SG_CASE(id, suffix)                                                                        \
+    case id:                                                                                       \
+        code = SG_LAUNCH(apply<id>, blocks, THREADS, 0, stream, objective->parameter, n, ratio,    \
+                         advantage, value, slope);                                                 \
+        break;
+        SG_GATE_LIST(SG_CASE)
+#undef SG_CASE
+    }
+    return sg_cuda_check(code, "evaluating gates", error);
+}
+
+extern "C" sg_status sg_cuda_gates_queue_sequences(const sg_objective *objective, size_t sequences,
+                                                   const size_t *start, const float *log_ratio,
+                                                   const float *advantage, float *value,
+                                                   float *row_slope, float *slope,
+                                                   sg_cuda_stream *stream, sg_error *error)
+{
+    size_t blocks = (sequences + WARPS - 1) / WARPS;
+    if (blocks > 0x7fffffffu)
+        return sg_fail(error, SG_EUNSUPPORTED, "%zu sequences are more than one launch takes",
+                       sequences);
+    cudaError_t code = SG_LAUNCH(apply_sequences, (unsigned)blocks, THREADS, 0, stream,
+                                 objective->gate, objective->parameter, sequences, start, log_ratio,
+                                 advantage, value, row_slope, slope);
+    return sg_cuda_check(code, "evaluating the gates of sequences", error);
+}
+
+extern "C" size_t sg_cuda_gates_statistics_bytes(size_t count, size_t n)
+{
+    return count * (sizeof(double) + COUNTERS * sizeof(unsigned long long) + sizeof(gate) +
+                    tiles_of(n) * sizeof(double));
+}
+
+extern "C" sg_status sg_cuda_gates_queue_statistics(size_t count, const sg_objective *objective,
+                                                    size_t n, const float *ratio,
+                                                    const float *advantage, void *room,
+                                                    sg_cuda_stream *stream, sg_error *error)
+{
+    statistics_room at = divide(room, count);
+    sg_status status = sg_cuda_zero(
+        room, count * (sizeof(double) + COUNTERS * sizeof(unsigned long long)), stream, error);
+    for (size_t k = 0; k < count && status == SG_OK; k++) {
+        gate one = {objective[k].gate, objective[k].parameter};
+        status = sg_cuda_to_device(&at.gates[k], &one, sizeof one, stream, error);
+    }
+    if (status != SG_OK || n == 0)
+        return status;
+    size_t tiles = tiles_of(n);
+    if (tiles > 0x7fffffffu)
+        return sg_fail(error, SG_EUNSUPPORTED, "%zu tokens are more than one launch takes", n);
+    cudaError_t code = SG_LAUNCH(statistics_of_tile, (unsigned)tiles, THREADS, 0, stream, count,
+                                 at.gates, n, ratio, advantage, at.parts, at.counts);
+    if (code == cudaSuccess)
+        code =
+            SG_LAUNCH(add_parts, (unsigned)count, THREADS, 0, stream, tiles, at.parts, at.weight);
+    return sg_cuda_check(code, "summing gates", error);
+}
+
+extern "C" sg_status sg_cuda_gates_fetch_statistics(size_t count, size_t n, const void *room,
+                                                    sg_gate_statistics *statistics,
+                                                    sg_cuda_stream *stream, sg_error *error)
+{
+    statistics_room at = divide(const_cast<void *>(room), count);
+    for (size_t k = 0; k < count; k++) {
+        unsigned long long counts[COUNTERS];
+        double weight;
+        sg_status status =
+            sg_cuda_from_device(counts, at.counts + k * COUNTERS, sizeof counts, stream, error);
+        if (status == SG_OK)
+            status = sg_cuda_from_device(&weight, at.weight + k, sizeof weight, stream, error);
+        if (status != SG_OK)
+            return status;
+        sg_gate_statistics *s = &statistics[k];
+        *s = sg_gate_statistics();
+        s->tokens = n;
+        s->positive = (size_t)counts[POSITIVE];
+        s->negative = (size_t)counts[NEGATIVE];
+        s->clipped_positive = (size_t)counts[CLIPPED_POSITIVE];
+        s->clipped_negative = (size_t)counts[CLIPPED_NEGATIVE];
+        for (int bin = 0; bin < SG_GATE_BINS; bin++)
+            s->histogram[bin] = counts[bin];
+        s->outside = counts[SG_GATE_BINS];
+        s->effective_update_ratio = n ? weight / (double)n : (double)NAN;
+    }
+    return SG_OK;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The emulator finds what it says it finds. Mistakes are made in a child, since AddressSanitizer ends the process
+ * at some of them. */
+#include <check.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "backend/cuda/device.h"
+#include "broken_kernels.h"
+#include "emulator.h"
+
+static int of_next_thread(int i)
+{
+    return 10 * (i / KERNEL_THREADS) + (i % KERNEL_THREADS + 1) % KERNEL_THREADS;
+}
+
+static int of_mirror(int i)
+{
+    int t = i % KERNEL_THREADS, first = t / 32 * 32;
+    int size = KERNEL_THREADS - first < 32 ? KERNEL_THREADS - first : 32;
+    return first + size - 1 - (t - first);
+}
+
+/* 0: the mistake went unnoticed. */
+static int make_mistake(kernel_mistake mistake)
+{
+    int out[KERNEL_N];
+    bool mirror = mistake == MISSING_SYNCWARP || mistake == SHUFFLE_OF_SOME;
+    if (run_kernel(mistake, out, NULL) != SG_OK)
+        return 1;
+    for (int i = 0; i < KERNEL_N; i++)
+        if (out[i] != (mirror ? of_mirror(i) : of_next_thread(i)))
+            return 2;
+    return 0;
+}
+
+START_TEST(right_kernels_are_right_in_every_order)
+{
+    for (uint64_t seed = 0; seed < 6; seed++) {
+        sg_emulator_set_seed(seed);
+        ck_assert_int_eq(make_mistake(NO_MISTAKE), 0);
+        ck_assert_str_eq(compare_warp_functions(), "");
+    }
+    sg_emulator_set_seed(0);
+}
+END_TEST
+
+START_TEST(mistakes_are_noticed_in_every_order)
+{
+    for (uint64_t seed = 0; seed < 4; seed++) {
+        pid_t child = fork();
+        ck_assert_int_ge(child, 0);
+        if (child == 0) {
+            int nowhere = open("/dev/null", O_WRONLY);
+            dup2(nowhere, STDERR_FILENO);
+            sg_emulator_set_seed(seed);
+            _exit(make_mistake((kernel_mistake)_i));
+        }
+        int status = 0;
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_msg((status != 0) == (_i != NO_MISTAKE), "mistake %d with seed %d: status %d", _i,
+                      (int)seed, status);
+    }
+}
+END_TEST
+
+START_TEST(faults_of_a_device_become_sentences)
+{
+    static const struct {
+        int code;
+        sg_status status;
+        const char *words;
+    } faults[] = {{214, SG_ETOOL, "was lost while taking device memory"},
+                  {209, SG_EUNSUPPORTED,
+                   "device code for this machine's, and none that this device of "
+                   "compute capability 9.0 can run: build with CUDA_ARCH=sm_90"},
+                  {46, SG_ETOOL, "is another process holding it?"},
+                  {700, SG_EINTERNAL, "a bug in softgate"},
+                  {999, SG_ETOOL, "nvidia-smi"}};
+    sg_error error;
+    void *there;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        ck_assert_int_eq(sg_cuda_use(&error), SG_OK);
+        sg_emulator_break(faults[i].code);
+        ck_assert_int_eq(sg_cuda_alloc(&there, 8, "a test", &error), faults[i].status);
+        sg_emulator_break(0);
+    }
+    for (int devices = -1; devices < 1; devices++) {
+        sg_cuda_facts facts;
+        sg_emulator_set_devices(devices);
+        ck_assert_int_ne(sg_cuda_describe(&facts, &error), SG_OK);
+        sg_emulator_set_devices(1);
+        sg_emulator_break(0);
+    }
+    ck_assert_int_eq(sg_cuda_use(&error), SG_OK);
+}
+END_TEST
+
+/* Last, and in every suite that fails half way: tests that leave device memory behind. */
+START_TEST(all_memory_was_given_back)
+{
+    ck_assert_uint_eq(sg_emulator_bytes_in_use(), 0);
+    ck_assert_str_eq(sg_emulator_complaint(), "");
+}
+END_TEST
+
+Suite *emulator_suite(void);
+Suite *emulator_suite(void)
+{
+    Suite *suite = suite_create("emulator");
+    TCase *tests = tcase_create("emulator");
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, right_kernels_are_right_in_every_order);
+    tcase_add_loop_test(tests, mistakes_are_noticed_in_every_order, NO_MISTAKE, MISTAKES);
+    tcase_add_test(tests, faults_of_a_device_become_sentences);
+    tcase_add_test(tests, all_memory_was_given_back);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

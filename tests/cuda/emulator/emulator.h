@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_EMULATOR_H
+#define SG_EMULATOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What tests ask of the emulated device. */
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Order of threads and blocks: 0 ascending, 1 descending, others shuffled. Starts as SOFTGATE_EMULATOR_SEED. */
+void sg_emulator_set_seed(uint64_t seed);
+
+/* Devices on this machine (1 at the start); 0 answers as a machine without one, -1 as one without driver. */
+void sg_emulator_set_devices(int devices);
+
+/* Bytes of device memory. */
+void sg_emulator_set_memory(size_t bytes);
+
+/* The next launch fails with this code of cudaError, and all that follows, as after a fault; 0: heal. */
+void sg_emulator_break(int code);
+
+/* The last complaint about a kernel or a call; "" when there was none. Cleared by sg_emulator_break(0). */
+const char *sg_emulator_complaint(void);
+
+/* Bytes that cudaMalloc and cudaMallocHost gave and that were not freed yet. */
+size_t sg_emulator_bytes_in_use(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

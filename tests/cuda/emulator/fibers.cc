@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Runs a kernel: one fiber for each thread that has to wait, one block after another. A fiber runs threads to
+ * their end, one after the other, until one of them waits at a barrier or in an exchange; then the next fiber
+ * goes on. So a kernel without barriers needs one fiber and no switch. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "emulator.h"
+#include "inside.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+uint3 threadIdx, blockIdx;
+dim3 blockDim, gridDim;
+
+namespace
+{
+
+enum { STACK = 256 * 1024, WARP = 32 };
+enum waiting { NOT_STARTED, RUNNING, READY, AT_BARRIER, IN_EXCHANGE, DONE };
+
+struct fiber {
+    ucontext_t context;
+    char *stack;
+};
+
+struct thread {
+    uint3 index;
+    waiting state;
+    fiber *on;
+    unsigned mask, source; /* of an exchange */
+    uint64_t value, answer;
+};
+
+struct run {
+    const sg_emulated_kernel *kernel;
+    std::vector<thread> threads;
+    std::vector<unsigned> order; /* in which threads start */
+    std::vector<unsigned> ready; /* who may go on, the last one first */
+    size_t next;                 /* of order */
+    unsigned current, arrived, votes, outcome;
+};
+
+run now;
+fiber scheduler;
+std::vector<fiber *> &idle = *new std::vector<fiber *>; /* both outlive the last test */
+std::vector<fiber *> &every = *new std::vector<fiber *>;
+void *dynamic_shared;
+uint64_t order_seed, shuffles;
+
+uint64_t next_random()
+{
+    uint64_t x = (order_seed << 32) + ++shuffles; /* splitmix64 */
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+void arrange(std::vector<unsigned> &list)
+{
+    if (order_seed == 1)
+        std::reverse(list.begin(), list.end());
+    for (size_t i = list.size(); order_seed > 1 && i > 1; i--)
+        std::swap(list[i - 1], list[next_random() % i]);
+}
+
+/* Switching stacks: always between the scheduler and a fiber. AddressSanitizer wants to know. */
+#if defined(__SANITIZE_ADDRESS__)
+const void *home_stack;
+size_t home_size;
+void leave_for(const void *stack, size_t size, void **fake)
+{
+    __sanitizer_start_switch_fiber(fake, stack, size);
+}
+void arrived(void *fake, bool in_fiber)
+{
+    const void *stack;
+    size_t size;
+    __sanitizer_finish_switch_fiber(fake, &stack, &size);
+    if (in_fiber) {
+        home_stack = stack;
+        home_size = size;
+    }
+}
+#else
+const void *const home_stack = nullptr;
+const size_t home_size = 0;
+void leave_for(const void *, size_t, void **)
+{
+}
+void arrived(void *, bool)
+{
+}
+#endif
+
+void go_to(fiber *to)
+{
+    void *fake = nullptr;
+    leave_for(to->stack, STACK, &fake);
+    swapcontext(&scheduler.context, &to->context);
+    arrived(fake, false);
+}
+
+void go_home(fiber *from)
+{
+    void *fake = nullptr;
+    leave_for(home_stack, home_size, &fake);
+    swapcontext(&from->context, &scheduler.context);
+    arrived(fake, true);
+}
+
+void enter(unsigned t)
+{
+    now.current = t;
+    now.threads[t].state = RUNNING;
+    threadIdx = now.threads[t].index;
+}
+
+/* What a fiber does all its life. */
+void work(unsigned low, unsigned high)
+{
+    fiber *self = (fiber *)((uintptr_t)low | (uintptr_t)high << 32);
+    arrived(nullptr, true);
+    for (;;) {
+        while (now.next < now.order.size()) {
+            unsigned t = now.order[now.next++];
+            now.threads[t].on = self;
+            enter(t);
+            now.kernel->run(now.kernel->bound);
+            now.threads[now.current].state = DONE;
+        }
+        idle.push_back(self);
+        go_home(self);
+    }
+}
+
+fiber *new_fiber()
+{
+    fiber *f = new fiber;
+    every.push_back(f);
+    f->stack = (char *)mmap(nullptr, STACK, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (f->stack == (char *)MAP_FAILED) {
+        perror("emulator: no memory for a stack");
+        abort();
+    }
+    mprotect(f->stack, 4096, PROT_NONE); /* a stack that overflows must not go unseen */
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = f->stack;
+    f->context.uc_stack.ss_size = STACK;
+    f->context.uc_link = nullptr;
+    uintptr_t self = (uintptr_t)f;
+    makecontext(&f->context, (void (*)())work, 2, (unsigned)self, (unsigned)(self >> 32));
+    return f;
+}
+
+fiber *fresh_fiber()
+{
+    if (idle.empty())
+        return new_fiber();
+    fiber *f = idle.back();
+    idle.pop_back();
+    return f;
+}
+
+/* The current thread waits; others run; it returns when somebody has released it and its turn comes. */
+void wait(waiting why)
+{
+    unsigned self = now.current;
+    now.threads[self].state = why;
+    go_home(now.threads[self].on);
+}
+
+void release(unsigned t)
+{
+    now.threads[t].state = READY;
+    now.ready.push_back(t);
+}
+
+void barrier()
+{
+    if (++now.arrived == now.threads.size()) {
+        now.arrived = 0;
+        now.outcome = now.votes;
+        now.votes = 0;
+        size_t n = now.threads.size();
+        for (size_t t = n;
+             t-- > 0;) /* thread 0 goes on first, unless they are arranged otherwise */
+            release((unsigned)t);
+        arrange(now.ready);
+        go_home(now.threads[now.current].on);
+    } else {
+        wait(AT_BARRIER);
+    }
+}
+
+void complain_about_waiting(const char *name)
+{
+    unsigned count[DONE + 1] = {0};
+    for (const thread &t : now.threads)
+        count[t.state]++;
+    sg_emulator_complain(cudaErrorLaunchTimeout,
+                         "kernel %s, block (%u, %u, %u): %u of %zu threads wait at __syncthreads "
+                         "and %u in a warp's exchange "
+                         "for threads that never come (%u have returned)",
+                         name, blockIdx.x, blockIdx.y, blockIdx.z, count[AT_BARRIER],
+                         now.threads.size(), count[IN_EXCHANGE], count[DONE]);
+}
+
+void run_block()
+{
+    unsigned n = blockDim.x * blockDim.y * blockDim.z;
+    now.threads.assign(n, thread{});
+    now.order.resize(n);
+    now.ready.clear();
+    now.next = now.arrived = now.votes = 0;
+    for (unsigned t = 0; t < n; t++) {
+        now.order[t] = t;
+        now.threads[t].index = {t % blockDim.x, t / blockDim.x % blockDim.y,
+                                t / blockDim.x / blockDim.y};
+    }
+    arrange(now.order);
+    for (;;) {
+        if (now.next < n) {
+            go_to(fresh_fiber());
+        } else if (!now.ready.empty()) {
+            unsigned t = now.ready.back();
+            now.ready.pop_back();
+            enter(t);
+            go_to(now.threads[t].on);
+        } else {
+            break;
+        }
+    }
+    for (const thread &t : now.threads)
+        if (t.state != DONE)
+            return complain_about_waiting(now.kernel->name); /* the stuck fibers are given up */
+}
+
+} // namespace
+
+void __syncthreads(void)
+{
+    barrier();
+}
+
+int __syncthreads_count(int predicate)
+{
+    now.votes += predicate != 0;
+    barrier();
+    return (int)now.outcome;
+}
+
+int __syncthreads_or(int predicate)
+{
+    return __syncthreads_count(predicate) != 0;
+}
+
+int __syncthreads_and(int predicate)
+{
+    return __syncthreads_count(predicate) == (int)now.threads.size();
+}
+
+unsigned sg_emulated_lane(void)
+{
+    return now.current % WARP;
+}
+
+/* A lane waits until all lanes of its mask wait with the same mask; the last one answers for all. */
+uint64_t sg_emulated_exchange(unsigned mask, uint64_t value, unsigned source)
+{
+    unsigned self = now.current, first = self - self % WARP;
+    thread *warp = &now.threads[first];
+    size_t lanes = std::min<size_t>(WARP, now.threads.size() - first);
+    if (!(mask >> self % WARP & 1))
+        sg_emulator_complain(cudaErrorIllegalInstruction,
+                             "kernel %s: lane %u is not in its own mask %08x", now.kernel->name,
+                             self % WARP, mask);
+    thread &mine = now.threads[self];
+    mine.mask = mask;
+    mine.value = value;
+    mine.source = source;
+    mine.state = IN_EXCHANGE;
+    bool complete = lanes == WARP || mask >> lanes == 0;
+    for (unsigned k = 0; k < lanes; k++)
+        if (mask >> k & 1)
+            complete = complete && warp[k].state == IN_EXCHANGE && warp[k].mask == mask;
+    if (complete) {
+        for (unsigned k = 0; k < lanes; k++) {
+            unsigned from = warp[k].source % WARP;
+            if (!(mask >> k & 1))
+                continue;
+            if (!(mask >> from & 1))
+                sg_emulator_complain(
+                    cudaErrorIllegalInstruction,
+                    "kernel %s: lane %u asks lane %u, which is not in the mask %08x",
+                    now.kernel->name, k, from, mask);
+            warp[k].answer = warp[from < lanes ? from : k].value;
+        }
+        std::vector<unsigned> others;
+        for (unsigned k = (unsigned)lanes; k-- > 0;)
+            if (mask >> k & 1)
+                others.push_back(first + k);
+        arrange(others);
+        for (unsigned t : others)
+            release(t);
+    }
+    go_home(mine.on);
+    return now.threads[self].answer;
+}
+
+void __syncwarp(unsigned mask)
+{
+    sg_emulated_exchange(mask, 0, sg_emulated_lane());
+}
+
+/* One round a lane: each asks the lanes of the mask in turn. Slow, and plainly right. */
+unsigned __ballot_sync(unsigned mask, int predicate)
+{
+    unsigned votes = 0;
+    for (unsigned k = 0; k < WARP; k++)
+        if (mask >> k & 1)
+            votes |= (unsigned)sg_emulated_exchange(mask, predicate != 0, k) << k;
+    return votes;
+}
+
+void *sg_emulated_dynamic_shared(void)
+{
+    return dynamic_shared;
+}
+
+void sg_emulator_set_seed(uint64_t seed)
+{
+    order_seed = seed;
+    shuffles = 0;
+}
+
+void sg_emulator_run(const sg_emulated_kernel &kernel, dim3 grid, dim3 block, size_t shared)
+{
+    static bool seeded;
+    const char *seed = getenv("SOFTGATE_EMULATOR_SEED");
+    if (!seeded && seed && order_seed == 0)
+        sg_emulator_set_seed(strtoull(seed, nullptr, 10));
+    seeded = true;
+    now.kernel = &kernel;
+    gridDim = grid;
+    blockDim = block;
+    size_t blocks = (size_t)grid.x * grid.y * grid.z;
+    std::vector<unsigned> order(blocks);
+    for (size_t b = 0; b < blocks; b++)
+        order[b] = (unsigned)b;
+    arrange(order);
+    for (size_t b = 0; b < blocks && !sg_emulator_broken(); b++) {
+        blockIdx = {order[b] % grid.x, order[b] / grid.x % grid.y, order[b] / grid.x / grid.y};
+        dynamic_shared = malloc(shared ? shared : 1);
+        memset(dynamic_shared, 0xff, shared);
+        run_block();
+        free(dynamic_shared);
+    }
+}

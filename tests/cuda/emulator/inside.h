@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_EMULATOR_INSIDE_H
+#define SG_EMULATOR_INSIDE_H
+
+#include <mutex>
+
+#include "cuda_runtime.h"
+
+/* What fibers.cc and runtime.cc share. */
+
+extern std::recursive_mutex sg_emulator_turn; /* one host thread at a time */
+
+/* Says on standard error what is wrong and makes the device fail from now on. */
+void sg_emulator_complain(cudaError_t code, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+bool sg_emulator_broken(void);
+
+/* Device memory may be touched between these two only. */
+void sg_emulator_open_memory(void);
+void sg_emulator_close_memory(const char *kernel);
+
+void sg_emulator_run(const sg_emulated_kernel &kernel, dim3 grid, dim3 block, size_t shared);
+
+#endif

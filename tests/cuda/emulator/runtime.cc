@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The host's side of the emulated CUDA: memory with guards around it, copies that know their direction,
+ * streams that do everything at once. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <map>
+
+#include "emulator.h"
+#include "inside.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#endif
+
+std::recursive_mutex sg_emulator_turn;
+
+namespace
+{
+
+enum { GUARD = 256, PATTERN = 0xff };
+
+struct turn { /* held while it lives */
+    turn()
+    {
+        sg_emulator_turn.lock();
+    }
+    ~turn()
+    {
+        sg_emulator_turn.unlock();
+    }
+};
+
+struct allocation {
+    char *block; /* guard, memory, guard */
+    size_t bytes;
+    bool on_host;
+};
+
+std::map<const char *, allocation> memory; /* by first byte */
+std::map<const void *, int> shared_limit;  /* of a kernel that asked for more */
+size_t most_memory = (size_t)1 << 34;
+int devices = 1;
+cudaError_t last_error, fault; /* fault: every call fails from then on */
+char complaint[512];
+
+cudaError_t answer(cudaError_t code)
+{
+    if (code != cudaSuccess)
+        last_error = code;
+    return code;
+}
+
+const allocation *find(const void *pointer)
+{
+    auto next = memory.upper_bound((const char *)pointer);
+    if (next == memory.begin())
+        return nullptr;
+    --next;
+    return (const char *)pointer < next->first + next->second.bytes ? &next->second : nullptr;
+}
+
+bool holds(const void *pointer, size_t bytes)
+{
+    const allocation *a = find(pointer);
+    return a && (const char *)pointer + bytes <= a->block + GUARD + a->bytes;
+}
+
+bool on_device(const void *pointer)
+{
+    const allocation *a = find(pointer);
+    return a && !a->on_host;
+}
+
+bool untouched(const char *guard)
+{
+    for (int i = 0; i < GUARD; i++)
+        if (guard[i] != (char)PATTERN)
+            return false;
+    return true;
+}
+
+bool whole(const allocation &a)
+{
+    return untouched(a.block) && untouched(a.block + GUARD + a.bytes);
+}
+
+void protect(const allocation &a, bool closed)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    ASAN_POISON_MEMORY_REGION(a.block, GUARD);
+    ASAN_POISON_MEMORY_REGION(a.block + GUARD + a.bytes, GUARD);
+    if (closed)
+        ASAN_POISON_MEMORY_REGION(a.block + GUARD, a.bytes);
+    else
+        ASAN_UNPOISON_MEMORY_REGION(a.block + GUARD, a.bytes);
+#else
+    (void)a, (void)closed;
+#endif
+}
+
+void unprotect(const allocation &a)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    ASAN_UNPOISON_MEMORY_REGION(a.block, a.bytes + 2 * GUARD);
+#else
+    (void)a;
+#endif
+}
+
+cudaError_t allocate(void **pointer, size_t bytes, bool on_host)
+{
+    turn mine;
+    *pointer = nullptr;
+    if (fault)
+        return answer(fault);
+    if (devices < 1)
+        return answer(devices < 0 ? cudaErrorInsufficientDriver : cudaErrorNoDevice);
+    if (bytes == 0)
+        return cudaSuccess;
+    if (bytes > most_memory || sg_emulator_bytes_in_use() > most_memory - bytes)
+        return answer(cudaErrorMemoryAllocation);
+    allocation a = {(char *)aligned_alloc(GUARD, (bytes + 3 * GUARD - 1) / GUARD * GUARD), bytes,
+                    on_host};
+    if (!a.block)
+        return answer(cudaErrorMemoryAllocation);
+    memset(a.block, PATTERN, bytes + 2 * GUARD);
+    memory[a.block + GUARD] = a;
+    protect(a, !on_host);
+    *pointer = a.block + GUARD;
+    return cudaSuccess;
+}
+
+cudaError_t release(void *pointer)
+{
+    turn mine;
+    if (!pointer)
+        return cudaSuccess;
+    auto at = memory.find((const char *)pointer);
+    if (at == memory.end()) {
+        sg_emulator_complain(cudaErrorInvalidValue,
+                             "freed %p, which was not allocated or freed before", pointer);
+        return cudaErrorInvalidValue;
+    }
+    unprotect(at->second);
+    if (!whole(at->second))
+        sg_emulator_complain(cudaErrorIllegalAddress,
+                             "something wrote beyond an allocation of %zu bytes", at->second.bytes);
+    memset(at->second.block, PATTERN, at->second.bytes + 2 * GUARD);
+    free(at->second.block);
+    memory.erase(at);
+    return cudaSuccess;
+}
+
+cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
+{
+    turn mine;
+    if (fault)
+        return answer(fault);
+    if (bytes == 0)
+        return cudaSuccess;
+    bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    if (kind == cudaMemcpyDefault)
+        to_device = on_device(to), from_device = on_device(from);
+    if (on_device(to) != to_device || on_device(from) != from_device ||
+        (to_device && !holds(to, bytes)) || (from_device && !holds(from, bytes))) {
+        sg_emulator_complain(cudaErrorInvalidValue,
+                             "a copy of %zu bytes of kind %d does not fit its pointers", bytes,
+                             (int)kind);
+        return answer(cudaErrorInvalidValue);
+    }
+    sg_emulator_open_memory();
+    memmove(to, from, bytes);
+    sg_emulator_close_memory(nullptr);
+    return cudaSuccess;
+}
+
+cudaError_t fill(void *to, int value, size_t bytes)
+{
+    turn mine;
+    if (fault)
+        return answer(fault);
+    if (bytes && (!on_device(to) || !holds(to, bytes))) {
+        sg_emulator_complain(cudaErrorInvalidValue,
+                             "a fill of %zu bytes is not inside device memory", bytes);
+        return answer(cudaErrorInvalidValue);
+    }
+    sg_emulator_open_memory();
+    memset(to, value, bytes);
+    sg_emulator_close_memory(nullptr);
+    return cudaSuccess;
+}
+
+} // namespace
+
+void sg_emulator_complain(cudaError_t code, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(complaint, sizeof complaint, format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "emulator: %s\n", complaint);
+    fault = code;
+    last_error = code;
+}
+
+bool sg_emulator_broken(void)
+{
+    return fault != cudaSuccess;
+}
+
+void sg_emulator_open_memory(void)
+{
+    for (auto &each : memory)
+        protect(each.second, false);
+}
+
+void sg_emulator_close_memory(const char *kernel)
+{
+    for (auto &each : memory) {
+        unprotect(each.second);
+        if (kernel && !whole(each.second))
+            sg_emulator_complain(cudaErrorIllegalAddress,
+                                 "kernel %s wrote beyond an allocation of %zu bytes", kernel,
+                                 each.second.bytes);
+        protect(each.second, !each.second.on_host);
+    }
+}
+
+void sg_emulated_check_pointer(const char *kernel, const void *pointer)
+{
+    turn mine;
+    if (pointer && !find(pointer) && !fault)
+        sg_emulator_complain(cudaErrorIllegalAddress,
+                             "kernel %s got the pointer %p, which is not device memory", kernel,
+                             pointer);
+}
+
+cudaError_t sg_emulated_launch(const sg_emulated_kernel &kernel, dim3 grid, dim3 block,
+                               size_t shared)
+{
+    turn mine;
+    if (fault)
+        return answer(fault);
+    if (devices < 1)
+        return answer(devices < 0 ? cudaErrorInsufficientDriver : cudaErrorNoDevice);
+    size_t threads = (size_t)block.x * block.y * block.z;
+    auto limit = shared_limit.find(kernel.function);
+    size_t most_shared = limit == shared_limit.end() ? 48 * 1024 : (size_t)limit->second;
+    if (threads < 1 || threads > 1024 || block.z > 64 || grid.x < 1 || grid.y < 1 || grid.z < 1 ||
+        grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+        return answer(cudaErrorInvalidConfiguration);
+    if (shared > most_shared)
+        return answer(cudaErrorInvalidValue);
+    sg_emulator_open_memory();
+    sg_emulator_run(kernel, grid, block, shared);
+    sg_emulator_close_memory(kernel.name);
+    return answer(fault);
+}
+
+cudaError_t sg_emulated_set_attribute(const void *function, cudaFuncAttribute attribute, int value)
+{
+    turn mine;
+    if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
+        if (value < 0 || value > 227 * 1024)
+            return answer(cudaErrorInvalidValue);
+        shared_limit[function] = value;
+    }
+    return cudaSuccess;
+}
+
+void sg_emulator_set_devices(int count)
+{
+    devices = count;
+}
+
+void sg_emulator_set_memory(size_t bytes)
+{
+    most_memory = bytes;
+}
+
+void sg_emulator_break(int code)
+{
+    fault = (cudaError_t)code;
+    if (code == 0) {
+        last_error = cudaSuccess;
+        complaint[0] = '\0';
+    }
+}
+
+const char *sg_emulator_complaint(void)
+{
+    return complaint;
+}
+
+size_t sg_emulator_bytes_in_use(void)
+{
+    size_t sum = 0;
+    for (const auto &each : memory)
+        sum += each.second.bytes;
+    return sum;
+}
+
+cudaError_t cudaGetDeviceCount(int *count)
+{
+    *count = devices > 0 ? devices : 0;
+    return answer(devices < 0    ? cudaErrorInsufficientDriver
+                  : devices == 0 ? cudaErrorNoDevice
+                                 : cudaSuccess);
+}
+
+cudaError_t cudaSetDevice(int device)
+{
+    return answer(fault                             ? fault
+                  : device >= 0 && device < devices ? cudaSuccess
+                                                    : cudaErrorInvalidDevice);
+}
+
+cudaError_t cudaGetDevice(int *device)
+{
+    *device = 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
+{
+    if (device < 0 || device >= devices)
+        return answer(cudaErrorInvalidDevice);
+    *properties = cudaDeviceProp{};
+    snprintf(properties->name, sizeof properties->name, "emulated device");
+    properties->totalGlobalMem = most_memory;
+    properties->sharedMemPerBlockOptin = 227 * 1024;
+    properties->major = 9;
+    properties->multiProcessorCount = 2;
+    properties->l2CacheSize = 1 << 20;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
+{
+    *value = attribute == cudaDevAttrMultiProcessorCount ? 2 : 227 * 1024;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = devices < 0 ? 0 : 13000;
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = 13000;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize(void)
+{
+    return answer(fault);
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t code = fault ? fault : last_error;
+    last_error = cudaSuccess;
+    return code;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    return fault ? fault : last_error;
+}
+
+const char *cudaGetErrorName(cudaError_t error)
+{
+    return error == cudaSuccess ? "cudaSuccess" : "emulated error";
+}
+
+const char *cudaGetErrorString(cudaError_t error)
+{
+    return error == cudaSuccess ? "no error" : complaint[0] ? complaint : "an emulated error";
+}
+
+cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total)
+{
+    *total = most_memory;
+    *free_bytes = most_memory - sg_emulator_bytes_in_use();
+    return answer(fault);
+}
+
+cudaError_t cudaMalloc(void **pointer, size_t bytes)
+{
+    return allocate(pointer, bytes, false);
+}
+
+cudaError_t cudaFree(void *pointer)
+{
+    return release(pointer);
+}
+
+cudaError_t cudaMallocHost(void **pointer, size_t bytes)
+{
+    return allocate(pointer, bytes, true);
+}
+
+cudaError_t cudaFreeHost(void *pointer)
+{
+    return release(pointer);
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
+{
+    return copy(to, from, bytes, kind);
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t)
+{
+    return copy(to, from, bytes, kind);
+}
+
+cudaError_t cudaMemset(void *to, int value, size_t bytes)
+{
+    return fill(to, value, bytes);
+}
+
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t)
+{
+    return fill(to, value, bytes);
+}
+
+/* A stream is only a name: what is asked of it has been done when the call returns. */
+struct CUstream_st {
+    int unused;
+};
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
+{
+    *stream = fault ? nullptr : new CUstream_st{};
+    return answer(fault);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream)
+{
+    delete stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    return answer(fault);
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
+{
+    return answer(fault);
+}
+
+struct CUevent_st {
+    double seconds;
+};
+
+cudaError_t cudaEventCreate(cudaEvent_t *event)
+{
+    *event = new CUevent_st{};
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
+{
+    return cudaEventCreate(event);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event)
+{
+    delete event;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    event->seconds = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return answer(fault);
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t)
+{
+    return answer(fault);
+}
+
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
+{
+    *milliseconds = (float)((end->seconds - start->seconds) * 1e3);
+    return answer(fault);
+}

@@ -1,0 +1,14 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-3.0-or-later
+# `make check-cuda-sanitizer` calls this with the test program. Needs a device.
+set -eu
+tool=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
+if [ ! -x "$tool" ]; then
+    echo 'check-cuda-sanitizer: skipped, compute-sanitizer is not installed'
+    exit 0
+fi
+export OMP_WAIT_POLICY=passive CK_FORK=no CK_DEFAULT_TIMEOUT=0
+for check in memcheck racecheck initcheck; do
+    echo "compute-sanitizer $check"
+    "$tool" --tool "$check" --error-exitcode 9 --print-limit 20 "$1"
+done
