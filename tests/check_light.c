@@ -385,6 +385,99 @@ START_TEST(rows_share_a_prior)
 }
 END_TEST
 
+/* Rows that never left the prior, that folded, that rebased: all go on as if nothing had happened. */
+START_TEST(saved_rows_continue_bit_for_bit)
+{
+    enum { VOCABULARY = 20000, STATES = 4 };
+    double *z = make_logits(_i == 0 ? ZIPF : GAUSSIAN, VOCABULARY);
+    double *mine = malloc(VOCABULARY * sizeof *mine), *theirs = malloc(VOCABULARY * sizeof *theirs);
+    sg_light_config config = {STATES, _i == 0 ? 0 : 1e-13, 32};
+    sg_light_rows *rows = rows_of(config, VOCABULARY, z), *other = rows_of(config, VOCABULARY, z);
+    sg_objective objective = objective_of("sapo");
+    int32_t tokens[STATES * SAMPLES], again[STATES * SAMPLES];
+    sg_error error;
+    for (uint32_t step = 1; step <= 60; step++)
+        advance(rows, step < 2 ? STATES - 1 : STATES - 2, step < 20 ? 0.2 : 2, &objective, 0.1,
+                step, tokens, NULL);
+    ck_assert_uint_ge(sg_light_rows_report(rows, 0).folds, 1);
+    ck_assert_uint_eq(sg_light_rows_report(rows, 0).rebases > 0, _i == 1);
+    ck_assert_uint_eq(sg_light_rows_report(rows, STATES - 2).folds, 0);
+    size_t size = sg_light_rows_save(rows, NULL);
+    ck_assert_uint_lt(size, STATES * VOCABULARY * sizeof(double)); /* two stand on the prior */
+    char *bytes = malloc(size), *twice = malloc(size);
+    ck_assert_uint_eq(sg_light_rows_save(rows, bytes), size);
+    advance(other, STATES, 1, &objective, 0, 99, tokens, NULL); /* something to be overwritten */
+    ck_assert_int_eq(sg_light_rows_load(other, bytes, size, &error), SG_OK);
+    ck_assert_uint_eq(sg_light_rows_save(other, NULL), size);
+    sg_light_rows_save(other, twice);
+    ck_assert_mem_eq(bytes, twice, size);
+    for (uint32_t step = 61; step <= 90; step++) {
+        advance(rows, STATES, 2, &objective, -0.1, step, tokens, NULL);
+        advance(other, STATES, 2, &objective, -0.1, step, again, NULL);
+        ck_assert_mem_eq(tokens, again, sizeof tokens);
+    }
+    for (size_t s = 0; s < STATES; s++) {
+        sg_light_rows_get_logits(rows, s, mine);
+        sg_light_rows_get_logits(other, s, theirs);
+        ck_assert_mem_eq(mine, theirs, VOCABULARY * sizeof *mine);
+        ck_assert_double_eq(sg_light_rows_report(rows, s).bound,
+                            sg_light_rows_report(other, s).bound);
+    }
+    /* Bytes of something else are refused, not believed. */
+    ck_assert_int_eq(sg_light_rows_load(other, bytes, size - 1, &error), SG_EDATA);
+    for (size_t left = 0; left < 4000; left += 37)
+        ck_assert_int_eq(sg_light_rows_load(other, bytes, left, &error), SG_EDATA);
+    memset(bytes, 0x5a, 64);
+    ck_assert_int_eq(sg_light_rows_load(other, bytes, size, &error), SG_EDATA);
+    sg_light_rows *smaller = rows_of((sg_light_config){STATES - 1, 0, 32}, VOCABULARY, z);
+    ck_assert_int_eq(sg_light_rows_load(smaller, twice, size, &error), SG_EDATA);
+    sg_light_rows_free(smaller);
+    sg_light_rows_free(other);
+    sg_light_rows_free(rows);
+    free(bytes);
+    free(twice);
+    free(theirs);
+    free(mine);
+    free(z);
+}
+END_TEST
+
+/* Without the diffuse part only sampled tokens move, as in dense rows. */
+START_TEST(projected_updates_are_those_of_dense_rows)
+{
+    enum { VOCABULARY = 5000, N = 12 };
+    double *z = make_logits(ZIPF, VOCABULARY), mine[VOCABULARY], theirs[VOCABULARY];
+    sg_light_rows *rows = rows_of((sg_light_config){1, 0, 16}, VOCABULARY, z);
+    sg_rows *dense = dense_of(VOCABULARY, z);
+    sg_optimizer sgd = {.kind = SG_SGD, .lr = 0.5};
+    sg_error error;
+    for (uint32_t step = 1; step <= 30; step++) {
+        int32_t tokens[N];
+        double pushes[N];
+        sg_row_change a, b;
+        for (uint32_t j = 0; j < N; j++) {
+            tokens[j] = (int32_t)(uniform(step, j, 0) * VOCABULARY);
+            pushes[j] = normal(step, j, 1) + 0.2;
+        }
+        ck_assert_int_eq(
+            sg_light_rows_update_projected(rows, sgd.lr, 0, 1, N, tokens, pushes, &a, &error),
+            SG_OK);
+        sg_rows_update_projected(dense, &sgd, step, 0, 1, N, tokens, pushes, &b);
+        ck_assert_double_eq(a.diffuse_push, 0);
+        ck_assert_double_eq(a.max_unsampled_push, 0);
+        assert_close(a.delta_norm2, b.delta_norm2, 1e-12, "delta_norm2");
+        assert_close(a.kl_old_new, b.kl_old_new, 1e-12, "kl_old_new");
+    }
+    sg_light_rows_get_logits(rows, 0, mine);
+    sg_rows_get_logits(dense, 0, theirs);
+    ck_assert_double_le(distance(mine, theirs, VOCABULARY), 1e-13);
+    ck_assert_uint_ge(sg_light_rows_report(rows, 0).folds, 1);
+    sg_light_rows_free(rows);
+    sg_rows_free(dense);
+    free(z);
+}
+END_TEST
+
 /* Bits of a run of several rows under the present instruction set and threads. */
 static double *run_bits(size_t vocabulary, size_t states)
 {
@@ -535,6 +628,8 @@ Suite *light_suite(void)
     tcase_set_timeout(behaviour, 60);
     tcase_add_loop_test(behaviour, draws_follow_the_policy, 0, 3);
     tcase_add_test(behaviour, rows_share_a_prior);
+    tcase_add_loop_test(behaviour, saved_rows_continue_bit_for_bit, 0, 2);
+    tcase_add_test(behaviour, projected_updates_are_those_of_dense_rows);
     tcase_add_test(behaviour, threads_and_instructions_do_not_matter);
     tcase_add_loop_test(behaviour, divergence_does_not_hang, 0, 3);
     tcase_add_test(behaviour, bad_arguments_are_named);

@@ -63,6 +63,10 @@ typedef struct sg_light_config {
 
 typedef struct sg_light_rows sg_light_rows;
 
+/* Most bytes that rows of the default configuration take, their prior included: when every one has
+ * left it. A double, since it may exceed any size_t. */
+double sg_light_rows_bytes(size_t vocabulary, size_t states);
+
 /* Vocabulary and head are the prior's. SG_EARGUMENT, SG_ENOMEM. */
 sg_status sg_light_rows_alloc(sg_light_rows **rows, const sg_light_config *config,
                               sg_light_prior *prior, sg_error *error);
@@ -77,6 +81,13 @@ sg_status sg_light_rows_set_logits(sg_light_rows *rows, size_t state, const doub
 void sg_light_rows_get_logits(const sg_light_rows *rows, size_t state, double *logits);
 /* Copies every row of `source`, which has as many states, the same vocabulary and the same head. */
 sg_status sg_light_rows_copy(sg_light_rows *rows, const sg_light_rows *source, sg_error *error);
+/* New rows of the same configuration and prior, with what every row of `source` holds. */
+sg_status sg_light_rows_clone(sg_light_rows **made, const sg_light_rows *source, sg_error *error);
+/* Everything, bit by bit, for rows of the same configuration and an equal prior; how many bytes that
+ * are depends on what the rows went through. `to` NULL: only their number. load: SG_EDATA when these
+ * are not the bytes of such rows, which are then partly replaced. */
+size_t sg_light_rows_save(const sg_light_rows *rows, void *to);
+sg_status sg_light_rows_load(sg_light_rows *rows, const void *from, size_t size, sg_error *error);
 
 /* Samples are arrays [count states][n], as in backend.h. One uniform a draw: explicit tokens first,
  * heavy ones in token order, then the light part by inverse CDF of q0 and rejection, with further
@@ -92,6 +103,10 @@ void sg_light_rows_log_prob(const sg_light_rows *rows, size_t first, size_t coun
 sg_status sg_light_rows_update(sg_light_rows *rows, double lr, size_t first, size_t count, size_t n,
                                const int32_t *tokens, const double *pushes, sg_row_change *change,
                                sg_error *error);
+/* The same without the diffuse part -W pi of the gradient. */
+sg_status sg_light_rows_update_projected(sg_light_rows *rows, double lr, size_t first, size_t count,
+                                         size_t n, const int32_t *tokens, const double *pushes,
+                                         sg_row_change *change, sg_error *error);
 
 /* As sg_rows_inner_updates: `updates` full-batch updates of a token-level objective. pushes: NULL,
  * or [count][updates][n], which receives every push. */

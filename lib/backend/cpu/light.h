@@ -91,6 +91,7 @@ extern const sg_light_kernels sg_light_kernels_avx2, sg_light_kernels_avx512;
 struct sg_light_rows {
     sg_light_config config;
     size_t vocabulary, head;
+    sg_light_prior *prior; /* that the rows started from */
     const sg_light_kernels *kernels;
     const char *name;
     sg_light_row *row;
@@ -102,6 +103,7 @@ const sg_light_kernels *sg_light_kernels_select(const char **name);
 sg_light_prior *sg_light_prior_new(size_t vocabulary, size_t head); /* NULL without memory */
 sg_light_prior *sg_light_prior_retain(sg_light_prior *prior);
 sg_light_prior *sg_light_prior_clone(const sg_light_prior *prior); /* NULL without memory */
+bool sg_light_prior_reserve_heavy(sg_light_prior *prior, size_t capacity);
 /* prior->q holds every token's q: takes the heavy ones out and makes the sums. False without
  * memory. */
 bool sg_light_prior_settle(sg_light_prior *prior, const sg_light_kernels *kernels,

@@ -75,7 +75,7 @@ void sg_light_prior_free(sg_light_prior *prior)
     free(prior);
 }
 
-static bool reserve_heavy(sg_light_prior *prior, size_t capacity)
+bool sg_light_prior_reserve_heavy(sg_light_prior *prior, size_t capacity)
 {
     if (capacity <= prior->heavy_capacity)
         return true;
@@ -96,7 +96,7 @@ sg_light_prior *sg_light_prior_clone(const sg_light_prior *prior)
     sg_light_prior *copy = sg_light_prior_new(prior->vocabulary, prior->head);
     if (!copy)
         return NULL;
-    if (!reserve_heavy(copy, prior->heavy_count)) {
+    if (!sg_light_prior_reserve_heavy(copy, prior->heavy_count)) {
         sg_light_prior_free(copy);
         return NULL;
     }
@@ -154,7 +154,7 @@ bool sg_light_prior_settle(sg_light_prior *prior, const sg_light_kernels *kernel
         for (size_t v = first; v < end; v++) {
             if (q[v] > limit) {
                 if (prior->heavy_count == prior->heavy_capacity &&
-                    !reserve_heavy(prior, 2 * prior->heavy_capacity + FAN))
+                    !sg_light_prior_reserve_heavy(prior, 2 * prior->heavy_capacity + FAN))
                     return false;
                 prior->heavy[prior->heavy_count] = (int32_t)v;
                 prior->heavy_q[prior->heavy_count++] = q[v];

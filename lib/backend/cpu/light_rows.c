@@ -25,6 +25,13 @@ static sg_status no_memory(sg_error *error, const sg_light_rows *rows)
                    rows->vocabulary, (double)rows->vocabulary * sizeof(double) / 1048576.0);
 }
 
+double sg_light_rows_bytes(size_t vocabulary, size_t states)
+{
+    double kept = fmin((double)vocabulary, 1024) + 512; /* heavy, and as many as are not folded */
+    double base = (double)vocabulary * sizeof(double) * (1 + 1.0 / (SG_LIGHT_FAN - 1));
+    return base + (double)states * (base + kept * 96 + sizeof(sg_light_row));
+}
+
 sg_status sg_light_rows_alloc(sg_light_rows **rows, const sg_light_config *config,
                               sg_light_prior *prior, sg_error *error)
 {
@@ -48,6 +55,7 @@ sg_status sg_light_rows_alloc(sg_light_rows **rows, const sg_light_config *confi
         made->config.tolerance = 1e-9;
     if (made->config.explicit_limit == 0)
         made->config.explicit_limit = 512;
+    made->prior = sg_light_prior_retain(prior);
     made->vocabulary = prior->vocabulary;
     made->head = prior->head;
     made->kernels = sg_light_kernels_select(&made->name);
@@ -68,6 +76,7 @@ void sg_light_rows_free(sg_light_rows *rows)
         return;
     for (size_t s = 0; s < rows->config.states; s++)
         sg_light_row_clear(&rows->row[s]);
+    sg_light_prior_free(rows->prior);
     free(rows->row);
     free(rows);
 }
@@ -134,6 +143,18 @@ sg_status sg_light_rows_copy(sg_light_rows *rows, const sg_light_rows *source, s
         if (!copy_row(&rows->row[s], &source->row[s]))
             return no_memory(error, rows);
     return SG_OK;
+}
+
+sg_status sg_light_rows_clone(sg_light_rows **made, const sg_light_rows *source, sg_error *error)
+{
+    sg_status status = sg_light_rows_alloc(made, &source->config, source->prior, error);
+    if (status == SG_OK)
+        status = sg_light_rows_copy(*made, source, error);
+    if (status != SG_OK) {
+        sg_light_rows_free(*made);
+        *made = NULL;
+    }
+    return status;
 }
 
 /* Slot of the explicit token at `target` of their inverse CDF; the last positive one at the end. */
@@ -244,6 +265,7 @@ typedef struct light_call {
     int32_t *drawn;
     double *log_prob;
     double lr, factor;
+    bool projected;
     uint64_t updates;
     const sg_objective *objective;
     const double *old_log_prob, *advantage, *pushes;
@@ -308,10 +330,11 @@ static void update_task(void *context, size_t s)
 {
     const light_call *call = context;
     int32_t few[SAMPLES], *slots = call->n <= SAMPLES ? few : malloc(call->n * sizeof *slots);
-    call->failed[s] = !slots || !sg_light_row_update(&call->rows->row[call->first + s], call->rows,
-                                                     call->lr, call->n, call->tokens + s * call->n,
-                                                     call->pushes + s * call->n, slots,
-                                                     call->change ? call->change + s : NULL);
+    call->failed[s] =
+        !slots || !sg_light_row_update(&call->rows->row[call->first + s], call->rows, call->lr,
+                                       call->projected, call->n, call->tokens + s * call->n,
+                                       call->pushes + s * call->n, slots,
+                                       call->change ? call->change + s : NULL);
     if (slots != few)
         free(slots);
 }
@@ -339,8 +362,8 @@ static void inner_task(void *context, size_t s)
                 push[j] = call->factor * coefficient[j] * advantage[j];
             if (call->kept)
                 memcpy(call->kept + (s * call->updates + k) * n, push, n * sizeof *push);
-            call->failed[s] =
-                !sg_light_row_update(row, call->rows, call->lr, n, tokens, push, slots, NULL);
+            call->failed[s] = !sg_light_row_update(row, call->rows, call->lr, false, n, tokens,
+                                                   push, slots, NULL);
         }
     }
     if (push != few)
@@ -374,6 +397,21 @@ sg_status sg_light_rows_update(sg_light_rows *rows, double lr, size_t first, siz
                        .n = n,
                        .tokens = tokens,
                        .lr = lr,
+                       .pushes = pushes,
+                       .change = change};
+    return run(&call, count, ROW_WEIGHT, update_task, error);
+}
+
+sg_status sg_light_rows_update_projected(sg_light_rows *rows, double lr, size_t first, size_t count,
+                                         size_t n, const int32_t *tokens, const double *pushes,
+                                         sg_row_change *change, sg_error *error)
+{
+    light_call call = {.rows = rows,
+                       .first = first,
+                       .n = n,
+                       .tokens = tokens,
+                       .lr = lr,
+                       .projected = true,
                        .pushes = pushes,
                        .change = change};
     return run(&call, count, ROW_WEIGHT, update_task, error);

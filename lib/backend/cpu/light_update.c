@@ -195,8 +195,8 @@ static double growth_of(const sg_light_row *row, double rate)
     return spread > 1 ? 2 * spread - 1 : 1;
 }
 
-bool sg_light_row_update(sg_light_row *row, const sg_light_rows *rows, double lr, size_t n,
-                         const int32_t *tokens, const double *pushes, int32_t *slots,
+bool sg_light_row_update(sg_light_row *row, const sg_light_rows *rows, double lr, bool projected,
+                         size_t n, const int32_t *tokens, const double *pushes, int32_t *slots,
                          sg_row_change *change)
 {
     double push = 0, size = 0;
@@ -205,7 +205,7 @@ bool sg_light_row_update(sg_light_row *row, const sg_light_rows *rows, double lr
         size += fabs(pushes[j]);
     }
     /* What rounding leaves of centred pushes is not a push. */
-    if (fabs(push) <= 0x1p-44 * size)
+    if (projected || fabs(push) <= 0x1p-44 * size)
         push = 0;
     double rate = lr * push, alpha = rate * row->base->scale / row->total, next[SG_LIGHT_ORDER];
     double defect = defect_of(row->s, alpha);
