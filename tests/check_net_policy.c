@@ -235,35 +235,81 @@ START_TEST(saved_policies_and_clones_continue_bit_for_bit)
 }
 END_TEST
 
+/* Flips counted by hand: bit by bit, response by response. */
+static size_t flipped(const answers *a, const uint64_t *x, const uint64_t *y)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < COUNT; i++)
+        for (size_t t = 0; t < a->length[i]; t++)
+            n += x[i * ROOM + t] != y[i * ROOM + t];
+    return n;
+}
+
 START_TEST(replay_keeps_the_experts_of_the_rollout)
 {
-    sg_policy *policy = policy_new(1), *old;
+    sg_policy *policy = policy_new(1), *cloned;
     answers *a = answers_new();
     sg_error error;
+    uint64_t routes[COUNT * ROOM], now[COUNT * ROOM];
+    double gates;
     draw(policy, a);
     double first = weighted(policy, a), drawn[COUNT * ROOM];
     memcpy(drawn, a->log_prob, sizeof drawn);
-    ck_assert(!policy->methods->clone(policy, &old, &error));
-    ck_assert(!sg_net_policy_replay(policy, old, &a->responses, &error));
+    ck_assert(!sg_net_policy_routes(policy, &a->responses, routes, &gates, &error));
+    ck_assert(gates > 0 && gates < log(2)); /* two gates */
+    ck_assert(!sg_net_policy_replay(policy, &a->responses, routes, &error));
     ck_assert_double_eq(weighted(policy, a), first);
     ck_assert_mem_eq(drawn, a->log_prob, sizeof drawn);
     sg_policy_step step = {.optimizer = {.kind = SG_ADAM, .lr = 0.2}, .time = 1};
     sg_policy_change change;
     ck_assert(!policy->methods->update(policy, &step, &a->responses, a->push, &change, NULL));
-    sg_route_flips flips[1];
-    size_t tokens;
-    ck_assert(!sg_net_policy_flips(old, policy, &a->responses, flips, &tokens, &error));
-    ck_assert_uint_gt(tokens, 0);
-    ck_assert_uint_eq(flips[0].tokens, tokens);
+    /* What is chosen freely has changed; what is used has not. */
+    ck_assert(!sg_net_policy_routes(policy, &a->responses, now, NULL, &error));
+    ck_assert_uint_gt(flipped(a, routes, now), 0);
     double replayed = weighted(policy, a);
-    ck_assert(!sg_net_policy_replay(policy, policy, NULL, &error));
-    ck_assert_double_ne(weighted(policy, a), replayed);
-    /* R2 of the new parameters is what routes freely. */
-    double freely = weighted(policy, a);
-    ck_assert(!sg_net_policy_replay(policy, policy, &a->responses, &error));
+    /* Parameters come and go; what is replayed stays, and is not part of a clone. */
+    ck_assert(!policy->methods->clone(policy, &cloned, &error));
+    policy->methods->copy(policy, cloned);
+    policy->methods->adopt(policy, cloned);
+    ck_assert_double_eq(weighted(policy, a), replayed);
+    double freely = weighted(cloned, a);
+    ck_assert_double_ne(freely, replayed);
+    ck_assert(!sg_net_policy_replay(policy, NULL, NULL, &error));
+    ck_assert_double_eq(weighted(policy, a), freely);
+    /* The routes of the new parameters are what is free. */
+    ck_assert(!sg_net_policy_replay(policy, &a->responses, now, &error));
     ck_assert_double_eq(weighted(policy, a), freely);
     sg_policy_free(policy);
-    sg_policy_free(old);
+    sg_policy_free(cloned);
+    free(a);
+}
+END_TEST
+
+/* Draws, observations and expected rewards stay free. */
+START_TEST(only_learning_replays)
+{
+    sg_policy *policy = policy_new(1);
+    answers *a = answers_new();
+    uint64_t routes[COUNT * ROOM];
+    double expected[2][PROMPTS], replayed[PROMPTS];
+    sg_policy_observation seen[2];
+    draw(policy, a);
+    ck_assert(!sg_net_policy_routes(policy, &a->responses, routes, NULL, NULL));
+    for (size_t i = 0; i < COUNT * ROOM; i++)
+        routes[i] = (routes[i] << 1 | routes[i] >> 7) & 0xff; /* other experts */
+    double freely = weighted(policy, a);
+    for (int replay = 0; replay < 2; replay++) {
+        ck_assert(!policy->methods->expected_reward(policy, &reward, expected[replay], NULL));
+        ck_assert(!policy->methods->observe(policy, &reward, &seen[replay], NULL));
+        ck_assert(!sg_net_policy_replay(policy, &a->responses, routes, NULL));
+    }
+    ck_assert_mem_eq(expected[0], expected[1], sizeof expected[0]);
+    ck_assert_mem_eq(&seen[0], &seen[1], sizeof seen[0]);
+    ck_assert(!sg_net_policy_replayed_reward(policy, &reward, replayed, NULL));
+    for (size_t p = 0; p < PROMPTS; p++)
+        ck_assert_double_gt(fabs(replayed[p] - expected[0][p]), 1e-4);
+    ck_assert_double_ne(weighted(policy, a), freely);
+    sg_policy_free(policy);
     free(a);
 }
 END_TEST
@@ -290,6 +336,41 @@ START_TEST(projections_take_the_push_from_unsampled_tokens)
     ck_assert_double_gt(moved[SG_PROJECTION_NONE], 1e-6);
     ck_assert_double_eq(moved[SG_PROJECTION_P1], 0);
     ck_assert_double_le(moved[SG_PROJECTION_P2], 1e-15);
+    free(a);
+}
+END_TEST
+
+/* Weights and bias move as under P1, everything below them as without a projection. */
+START_TEST(the_head_alone_is_projected)
+{
+    enum { KINDS = 3 };
+    static const sg_projection kinds[KINDS] = {SG_PROJECTION_NONE, SG_PROJECTION_P1,
+                                               SG_PROJECTION_P_HEAD};
+    sg_policy *policy[KINDS];
+    sg_net *net[KINDS];
+    answers *a = answers_new();
+    size_t below = 0;
+    for (int k = 0; k < KINDS; k++) {
+        policy[k] = policy_new(0);
+        net[k] = sg_net_policy_net(policy[k]);
+        draw(policy[k], a);
+        sg_policy_step step = {.optimizer = {.kind = SG_SGD, .lr = 0.1}, .time = 1};
+        step.projection = kinds[k];
+        ck_assert(
+            !policy[k]->methods->update(policy[k], &step, &a->responses, a->push, NULL, NULL));
+    }
+    for (size_t i = 0; i < net[0]->tensor_count; i++) {
+        const sg_tensor *t = &net[0]->tensors[i];
+        const double *numbers[KINDS];
+        for (int k = 0; k < KINDS; k++)
+            numbers[k] = (const double *)net[k]->values + t->offset;
+        size_t size = t->rows * t->columns * sizeof(double);
+        ck_assert_mem_eq(numbers[2], numbers[t->over_vocabulary && i < 2 ? 1 : 0], size);
+        below += i >= 2 && memcmp(numbers[0], numbers[1], size) != 0;
+    }
+    ck_assert_uint_gt(below, 3);
+    for (int k = 0; k < KINDS; k++)
+        sg_policy_free(policy[k]);
     free(a);
 }
 END_TEST
@@ -328,6 +409,8 @@ Suite *net_policy_suite(void)
     tcase_add_test(tests, observations_average_over_visits);
     tcase_add_test(tests, saved_policies_and_clones_continue_bit_for_bit);
     tcase_add_test(tests, replay_keeps_the_experts_of_the_rollout);
+    tcase_add_test(tests, only_learning_replays);
+    tcase_add_test(tests, the_head_alone_is_projected);
     tcase_add_test(tests, projections_take_the_push_from_unsampled_tokens);
     tcase_add_test(tests, impossible_shapes_are_refused);
     suite_add_tcase(suite, tests);

@@ -152,8 +152,8 @@ sg_status sg_net_backward(sg_net_pass *pass, const sg_net *net, const double *pu
 /* B of each row, the sum of its pushes ([rows]); returns norm2(sum of B h over rows). */
 double sg_net_diffuse_push(const sg_net_pass *pass, const double *pushes, double *diffuse);
 
-/* Subtract its row's mean from every push: another baseline, B = 0 in each row.
- * SG_ENOMEM. */
+/* Subtract its row's mean from every push: another baseline, B = 0 in each row. What rounding
+ * leaves of equal pushes is not a push. SG_ENOMEM. */
 sg_status sg_net_recentre(const sg_net_pass *pass, double *pushes, sg_error *error);
 
 /* Exact sums over the vocabulary, [rows]. SG_ENOMEM. */

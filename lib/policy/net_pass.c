@@ -370,16 +370,20 @@ double sg_net_diffuse_push(const sg_net_pass *pass, const double *pushes, double
 
 sg_status sg_net_recentre(const sg_net_pass *pass, double *pushes, sg_error *error)
 {
-    double *sum = calloc(2 * pass->rows, sizeof *sum);
+    double *sum = calloc(3 * pass->rows, sizeof *sum);
     if (!sum)
-        return out_of_memory(2 * pass->rows * sizeof *sum, error);
-    double *count = sum + pass->rows;
+        return out_of_memory(3 * pass->rows * sizeof *sum, error);
+    double *count = sum + pass->rows, *gross = count + pass->rows;
     for (size_t i = 0; i < pass->batch.count; i++) {
         sum[pass->row_of[i]] += pushes[i];
+        gross[pass->row_of[i]] += fabs(pushes[i]);
         count[pass->row_of[i]]++;
     }
-    for (size_t i = 0; i < pass->batch.count; i++)
-        pushes[i] -= sum[pass->row_of[i]] / count[pass->row_of[i]];
+    for (size_t i = 0; i < pass->batch.count; i++) {
+        size_t r = pass->row_of[i];
+        double left = pushes[i] - sum[r] / count[r];
+        pushes[i] = fabs(left) <= 0x1p-44 * gross[r] ? 0 : left;
+    }
     free(sum);
     return SG_OK;
 }

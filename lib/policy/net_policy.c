@@ -85,7 +85,7 @@ static sg_status log_prob_of(sg_policy *policy, const sg_responses *responses, d
     sg_net_positions *u = &self->now;
     sg_status status = sg_net_policy_unroll(self, u, responses, error);
     if (!status && u->count > 0)
-        status = sg_net_policy_forward(self, u, u->value, error);
+        status = sg_net_policy_forward(self, u, true, u->value, error);
     for (size_t i = 0; i < u->count && !status; i++)
         log_prob[u->place[i]] = u->value[i];
     return status;
@@ -98,7 +98,11 @@ static void copy(sg_policy *policy, const sg_policy *source)
     sg_net_copy(sg_net_policy_of(policy)->net, sg_net_policy_of(source)->net);
     sg_tensor_optimizer_copy(sg_net_policy_of(policy)->optimizer,
                              sg_net_policy_of(source)->optimizer);
-    sg_net_policy_route_freely(sg_net_policy_of(policy));
+}
+
+static void adopt(sg_policy *policy, const sg_policy *source)
+{
+    sg_net_copy(sg_net_policy_of(policy)->net, sg_net_policy_of(source)->net);
 }
 
 static void forget(sg_policy *policy)
@@ -127,7 +131,6 @@ static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error
     if (!status)
         status = sg_tensor_optimizer_read(self->optimizer, (const char *)from + first, size - first,
                                           error);
-    sg_net_policy_route_freely(self);
     return status;
 }
 
@@ -145,7 +148,7 @@ static const sg_policy_methods methods = {backend,
                                           sg_net_policy_expected_reward,
                                           save,
                                           load,
-                                          NULL};
+                                          adopt};
 
 double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses)
 {
@@ -168,18 +171,19 @@ double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses)
 static sg_status check(const sg_net_policy_shape *s, sg_error *error)
 {
     const sg_net_config *c = &s->net;
+    size_t prompts = s->prompts + s->heldout;
     if (s->prompts < 1 || s->observe_samples < 1)
         return sg_fail(error, SG_EARGUMENT,
                        "a net answers %zu prompts and is observed on %zu responses to each; both "
                        "must be 1 or more",
                        s->prompts, s->observe_samples);
     if (!s->prompt_symbols && c->prompt_length > 0 &&
-        (c->prompt_length != 1 || c->prompt_symbols < s->prompts))
+        (c->prompt_length != 1 || c->prompt_symbols < prompts))
         return sg_fail(error, SG_EARGUMENT,
                        "prompts without a table of symbols need prompt_length 1 and at least %zu "
                        "prompt_symbols, not %zu and %zu",
-                       s->prompts, c->prompt_length, c->prompt_symbols);
-    for (size_t i = 0; s->prompt_symbols && i < s->prompts * c->prompt_length; i++)
+                       prompts, c->prompt_length, c->prompt_symbols);
+    for (size_t i = 0; s->prompt_symbols && i < prompts * c->prompt_length; i++)
         if (s->prompt_symbols[i] < 0 || (size_t)s->prompt_symbols[i] >= c->prompt_symbols)
             return sg_fail(error, SG_EARGUMENT, "prompt %zu has symbol %d; there are %zu",
                            i / c->prompt_length, (int)s->prompt_symbols[i], c->prompt_symbols);
@@ -193,13 +197,14 @@ static sg_status make(sg_policy **made, const sg_net_policy_shape *shape, sg_err
     if (!self)
         return sg_fail(error, SG_ENOMEM, "not enough memory for a policy");
     const sg_net_config *c = &shape->net;
-    size_t symbols = shape->prompts * c->prompt_length;
+    size_t symbols = (shape->prompts + shape->heldout) * c->prompt_length;
     self->shape = *shape;
     self->base = (sg_policy){.methods = &methods,
                              .prompts = shape->prompts,
                              .length = c->length,
                              .vocabulary = c->prior.vocabulary,
-                             .bytes = sg_net_policy_bytes(shape, 0)};
+                             .bytes = sg_net_policy_bytes(shape, 0),
+                             .exact_reward = sg_net_policy_is_exact(shape)};
     sg_status status = sg_net_alloc(&self->net, c, error);
     if (!status)
         status = sg_net_alloc(&self->gradient, c, error);

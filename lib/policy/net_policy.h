@@ -13,16 +13,19 @@
  * A state is a context. What sums over states need is enumerated where responses have one token;
  * otherwise sg_policy_observation averages over the states that `observe_samples` responses to each
  * prompt visit (drawn at fixed addresses, stream SG_STREAM_EVALUATE). expected_reward enumerates
- * prefixes of head tokens while all prompts together have at most 4096 of them, and is NaN beyond;
- * tail tokens lose. max_unsampled_push of a change is NaN: unknown. */
+ * prefixes of head tokens that can still win while there are few of them, and is NaN beyond, with
+ * exact_reward false; tail tokens lose. */
 typedef struct sg_net_policy_shape {
     sg_net_config net;
     sg_rule_config rule;           /* learning rate and clip come with each step instead */
     size_t prompts;                /* >= 1 */
-    const int32_t *prompt_symbols; /* [prompts][net.prompt_length], copied; or NULL */
-    int32_t end_token;             /* responses end after it; -1: they all have net.length tokens */
-    size_t observe_samples;        /* >= 1 */
-    uint64_t seed;                 /* of parameters and of evaluation */
+    size_t heldout;                /* more prompts, numbered after those, for draws only */
+    const int32_t *prompt_symbols; /* [prompts + heldout][net.prompt_length], copied; or NULL */
+    double prefixes;   /* most prefixes of one length that can win, over all prompts; 0: all of the
+                      * head's tokens, prompts * head^(length - 1) */
+    int32_t end_token; /* responses end after it; -1: they all have net.length tokens */
+    size_t observe_samples; /* >= 1 */
+    uint64_t seed;          /* of parameters and of evaluation */
 } sg_net_policy_shape;
 
 /* Memory in bytes, with the activations for `responses` responses of full length that share no
@@ -33,18 +36,28 @@ double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses);
 sg_status sg_net_policy_alloc(sg_policy **policy, const sg_net_policy_shape *shape,
                               sg_error *error);
 
+/* Would expected_reward know? At most 4096 prefixes of one length, and 2^20 tokens after those of a
+ * prompt. */
+bool sg_net_policy_is_exact(const sg_net_policy_shape *shape);
+
 sg_net *sg_net_policy_net(sg_policy *policy);
 
-/* From now on, contexts of these responses use the experts that `source` chooses for them at its
- * present parameters: R2 with the trainer's own parameters of the rollout, R3 with the sampler's.
- * Other contexts route freely. responses NULL: all do again. `source` may be the policy itself.
- * SG_ENOMEM. */
-sg_status sg_net_policy_replay(sg_policy *policy, sg_policy *source, const sg_responses *responses,
-                               sg_error *error);
+/* The experts that the present parameters choose for the tokens of these responses, whatever is
+ * replayed: routes[count][room][blocks], one bit an expert, and the mean entropy of the gates in
+ * nats over tokens and blocks (may be NULL). SG_ENOMEM. */
+sg_status sg_net_policy_routes(sg_policy *policy, const sg_responses *responses, uint64_t *routes,
+                               double *gate_entropy, sg_error *error);
 
-/* How many of these responses' tokens would use other experts in `other` than in `policy`, both
- * routing freely: by_block[blocks], and the number of tokens with any difference. SG_ENOMEM. */
-sg_status sg_net_policy_flips(sg_policy *policy, sg_policy *other, const sg_responses *responses,
-                              sg_route_flips *by_block, size_t *tokens, sg_error *error);
+/* From now on log_prob and update use these routes, in the shape of sg_net_policy_routes, in the
+ * contexts of these responses, and free choices in others: R2 with routes of the trainer's policy
+ * at the rollout, R3 with the sampler's. Draws, observations and expected rewards stay free. Routes
+ * NULL: all is free again. It stays as it is when parameters are copied, adopted or loaded.
+ * SG_ENOMEM. */
+sg_status sg_net_policy_replay(sg_policy *policy, const sg_responses *responses,
+                               const uint64_t *routes, sg_error *error);
+
+/* expected_reward with the replayed routes where there are such. SG_ENOMEM. */
+sg_status sg_net_policy_replayed_reward(sg_policy *policy, const sg_reward *reward,
+                                        double *expected, sg_error *error);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/net_pass.h"
 #include "policy/net_policy_parts.h"
 
 void sg_net_positions_free(sg_net_positions *u)
@@ -65,7 +66,12 @@ sg_status sg_net_policy_unroll(const sg_net_policy *self, sg_net_positions *u,
     return SG_OK;
 }
 
-/* ---- replay */
+sg_net_batch sg_net_positions_batch(sg_net_positions *u)
+{
+    return (sg_net_batch){u->count, u->position, u->context, u->token, NULL};
+}
+
+/* ---- replay: a hash table over contexts */
 
 static uint64_t hash_of(const sg_net_positions *u, size_t i, size_t slots)
 {
@@ -92,60 +98,57 @@ static size_t find(const sg_net_policy *self, const sg_net_positions *u, size_t 
     return at;
 }
 
-sg_net_batch sg_net_positions_batch(sg_net_positions *u)
-{
-    return (sg_net_batch){u->count, u->position, u->context, u->token, NULL};
-}
-
-/* Routes of the replayed contexts where there are such, free choices elsewhere. */
-sg_status sg_net_policy_forward(sg_net_policy *self, sg_net_positions *u, double *log_prob,
-                                sg_error *error)
+/* u->routes: what is replayed, and free choices where nothing is. */
+static sg_status fill_routes(sg_net_policy *self, sg_net_positions *u, sg_error *error)
 {
     size_t blocks = self->shape.net.blocks;
     sg_net_batch batch = sg_net_positions_batch(u);
-    if (self->table && self->shape.net.experts > 1) {
-        bool all = true;
-        for (size_t i = 0; i < u->count && all; i++)
-            all = self->table[find(self, u, i)] != 0;
-        if (!all) { /* what is not replayed is asked first */
-            sg_status status = sg_net_forward(self->pass, self->net, &batch, NULL, error);
-            if (status)
-                return status;
-            sg_net_routes(self->pass, u->routes);
-        }
-        for (size_t i = 0; i < u->count; i++) {
-            size_t at = self->table[find(self, u, i)];
-            if (at)
-                memcpy(u->routes + i * blocks, self->replayed.routes + (at - 1) * blocks,
-                       blocks * sizeof *u->routes);
-        }
+    bool all = true;
+    for (size_t i = 0; i < u->count && all; i++)
+        all = self->table[find(self, u, i)] != 0;
+    if (!all) {
+        sg_status status = sg_net_features_only(self->pass, self->net, &batch, error);
+        if (status)
+            return status;
+        sg_net_routes(self->pass, u->routes);
+    }
+    for (size_t i = 0; i < u->count; i++) {
+        size_t at = self->table[find(self, u, i)];
+        if (at)
+            memcpy(u->routes + i * blocks, self->replayed.routes + (at - 1) * blocks,
+                   blocks * sizeof *u->routes);
+    }
+    return SG_OK;
+}
+
+sg_status sg_net_policy_forward(sg_net_policy *self, sg_net_positions *u, bool replay,
+                                double *log_prob, sg_error *error)
+{
+    sg_net_batch batch = sg_net_positions_batch(u);
+    if (replay && self->table) {
+        sg_status status = fill_routes(self, u, error);
+        if (status)
+            return status;
         batch.routes = u->routes;
     }
     return sg_net_forward(self->pass, self->net, &batch, log_prob, error);
 }
 
-void sg_net_policy_route_freely(sg_net_policy *self)
+sg_status sg_net_policy_replay(sg_policy *policy, const sg_responses *responses,
+                               const uint64_t *routes, sg_error *error)
 {
+    sg_net_policy *self = sg_net_policy_of(policy);
+    size_t blocks = self->shape.net.blocks;
     free(self->table);
     self->table = NULL;
-}
-
-sg_status sg_net_policy_replay(sg_policy *policy, sg_policy *source, const sg_responses *responses,
-                               sg_error *error)
-{
-    sg_net_policy *self = sg_net_policy_of(policy), *from = sg_net_policy_of(source);
-    sg_net_policy_route_freely(self);
-    if (responses == NULL)
+    if (routes == NULL || self->shape.net.experts <= 1)
         return SG_OK;
     sg_net_positions *u = &self->replayed;
     sg_status status = sg_net_policy_unroll(self, u, responses, error);
     if (status || u->count == 0)
         return status;
-    sg_net_batch batch = sg_net_positions_batch(u);
-    status = sg_net_forward(from->pass, from->net, &batch, NULL, error);
-    if (status)
-        return status;
-    sg_net_routes(from->pass, u->routes);
+    for (size_t i = 0; i < u->count; i++)
+        memcpy(u->routes + i * blocks, routes + u->place[i] * blocks, blocks * sizeof *routes);
     for (self->table_size = 16; self->table_size < 2 * u->count;)
         self->table_size *= 2;
     self->table = calloc(self->table_size, sizeof *self->table);
@@ -156,29 +159,41 @@ sg_status sg_net_policy_replay(sg_policy *policy, sg_policy *source, const sg_re
     return SG_OK;
 }
 
-sg_status sg_net_policy_flips(sg_policy *policy, sg_policy *other, const sg_responses *responses,
-                              sg_route_flips *by_block, size_t *tokens, sg_error *error)
+static double mean_gate_entropy(const sg_net_pass *pass, size_t count, size_t blocks, double *room)
 {
-    sg_net_policy *self = sg_net_policy_of(policy), *theirs = sg_net_policy_of(other);
+    const uint32_t *row_of = sg_net_row_of(pass);
+    double sum = 0;
+    sg_net_gate_entropy(pass, room);
+    for (size_t i = 0; i < count; i++)
+        for (size_t b = 0; b < blocks; b++)
+            sum += room[row_of[i] * blocks + b];
+    return sum / (double)(count * blocks);
+}
+
+sg_status sg_net_policy_routes(sg_policy *policy, const sg_responses *responses, uint64_t *routes,
+                               double *gate_entropy, sg_error *error)
+{
+    sg_net_policy *self = sg_net_policy_of(policy);
     sg_net_positions *u = &self->now;
     size_t blocks = self->shape.net.blocks;
     sg_status status = sg_net_policy_unroll(self, u, responses, error);
-    *tokens = 0;
-    memset(by_block, 0, blocks * sizeof *by_block);
-    if (status || u->count == 0)
+    if (gate_entropy)
+        *gate_entropy = 0;
+    if (status || u->count == 0 || blocks == 0)
         return status;
-    uint64_t *second = malloc((u->count * blocks + 1) * sizeof *second);
     sg_net_batch batch = sg_net_positions_batch(u);
-    if (!second)
-        return sg_fail(error, SG_ENOMEM, "not enough memory to compare routes");
-    status = sg_net_forward(self->pass, self->net, &batch, NULL, error);
-    if (!status)
-        status = sg_net_forward(theirs->pass, theirs->net, &batch, NULL, error);
-    if (!status) {
-        sg_net_routes(self->pass, u->routes);
-        sg_net_routes(theirs->pass, second);
-        *tokens = sg_route_compare(u->routes, second, u->count, blocks, by_block, NULL);
-    }
-    free(second);
-    return status;
+    status = sg_net_features_only(self->pass, self->net, &batch, error);
+    if (status)
+        return status;
+    sg_net_routes(self->pass, u->routes);
+    for (size_t i = 0; i < u->count; i++)
+        memcpy(routes + u->place[i] * blocks, u->routes + i * blocks, blocks * sizeof *routes);
+    if (gate_entropy == NULL)
+        return SG_OK;
+    double *room = malloc(sg_net_rows(self->pass) * blocks * sizeof *room);
+    if (!room)
+        return sg_fail(error, SG_ENOMEM, "not enough memory to look at the gates");
+    *gate_entropy = mean_gate_entropy(self->pass, u->count, blocks, room);
+    free(room);
+    return SG_OK;
 }

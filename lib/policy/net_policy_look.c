@@ -6,7 +6,8 @@
 
 #include "policy/net_policy_parts.h"
 
-enum { MOST_PREFIXES = 4096 };
+/* All prompts together, and tokens that follow the prefixes of one of them. */
+enum { MOST_PREFIXES = 4096, MOST_BRANCHES = 1 << 20 };
 
 static void add_row(sg_policy_observation *o, const sg_row_observation *row, double share)
 {
@@ -75,7 +76,7 @@ sg_status sg_net_policy_observe(sg_policy *policy, const sg_reward *reward,
         if (!status)
             status = sg_net_policy_unroll(self, &self->now, &responses, error);
         if (!status)
-            status = sg_net_policy_forward(self, &self->now, NULL, error);
+            status = sg_net_policy_forward(self, &self->now, false, NULL, error);
         if (!status && !(seen = malloc(sg_net_rows(self->pass) * sizeof *seen)))
             status = sg_fail(error, SG_ENOMEM, "not enough memory to observe %zu responses", n);
         if (!status)
@@ -89,77 +90,138 @@ sg_status sg_net_policy_observe(sg_policy *policy, const sg_reward *reward,
     return status;
 }
 
-/* ---- exact reward: prefixes of head tokens, position by position */
+/* ---- exact reward: prefixes of head tokens that can still win, position by position */
+
+bool sg_net_policy_is_exact(const sg_net_policy_shape *shape)
+{
+    const sg_net_config *c = &shape->net;
+    double all = shape->prefixes, head = (double)c->prior.head;
+    if (all == 0)
+        all = (double)shape->prompts * pow(head, (double)(c->length - 1));
+    return shape->end_token < 0 && all <= MOST_PREFIXES &&
+           all / (double)shape->prompts * head <= MOST_BRANCHES;
+}
 
 typedef struct prefix {
     double mass;
     int32_t state;
 } prefix;
 
-/* From the prefixes of t tokens to those of t + 1; tokens: [prefixes][length]. */
-static sg_status extend(sg_net_policy *self, const sg_reward *reward, size_t prompt, size_t t,
-                        size_t count, prefix *prefixes, int32_t *tokens, size_t *made,
-                        sg_error *error)
+typedef struct prefixes {
+    size_t count;
+    prefix *at;
+    int32_t *tokens; /* [count][length] */
+} prefixes;
+
+static void prefixes_free(prefixes *p)
 {
+    free(p->at);
+    free(p->tokens);
+    *p = (prefixes){0};
+}
+
+static sg_status prefixes_alloc(prefixes *p, size_t count, size_t length, sg_error *error)
+{
+    *p = (prefixes){0, malloc(count * sizeof *p->at), malloc(count * length * sizeof *p->tokens)};
+    if (p->at && p->tokens)
+        return SG_OK;
+    prefixes_free(p);
+    return sg_fail(error, SG_ENOMEM, "not enough memory for the expected reward");
+}
+
+/* One position of one prompt. */
+typedef struct branching {
+    sg_net_policy *self;
+    const sg_reward *reward;
+    bool replay;
+    size_t prompt, t;
+} branching;
+
+/* log pi of every head token after each prefix of t tokens, into self->now.value. */
+static sg_status ask(const branching *b, const prefixes *from, sg_error *error)
+{
+    sg_net_policy *self = b->self;
     const sg_net_config *c = &self->shape.net;
-    size_t head = c->prior.head, slots = sg_net_slots(c), length = c->length;
+    size_t head = c->prior.head, slots = sg_net_slots(c);
     sg_net_positions *u = &self->now;
-    sg_status status = sg_net_positions_reserve(u, c, count * head, error);
+    sg_status status = sg_net_positions_reserve(u, c, from->count * head, error);
     if (status)
         return status;
-    u->count = count * head;
+    u->count = from->count * head;
     for (size_t i = 0; i < u->count; i++) {
-        sg_net_policy_context(self, prompt, tokens + i / head * length, t, u->context + i * slots);
-        u->position[i] = (int32_t)t;
+        sg_net_policy_context(self, b->prompt, from->tokens + i / head * c->length, b->t,
+                              u->context + i * slots);
+        u->position[i] = (int32_t)b->t;
         u->token[i] = (int32_t)(i % head);
     }
-    status = sg_net_policy_forward(self, u, u->value, error);
+    return sg_net_policy_forward(self, u, b->replay, u->value, error);
+}
+
+/* *from becomes the prefixes of t + 1 tokens. */
+static sg_status extend(const branching *b, prefixes *from, sg_error *error)
+{
+    const sg_net_positions *u = &b->self->now;
+    size_t head = b->self->shape.net.prior.head, length = b->self->base.length;
+    prefixes to;
+    sg_status status = ask(b, from, error);
+    if (!status)
+        status = prefixes_alloc(&to, u->count, length, error);
     if (status)
         return status;
-    /* From the end, so that nothing is overwritten before it is read. */
-    for (size_t i = u->count; i-- > 0;) {
-        prefix from = prefixes[i / head];
-        prefix to = {from.mass * exp(u->value[i]), from.state};
-        if (to.state != SG_REWARD_LOST)
-            to.state = reward->next(reward->context, prompt, t, from.state, u->token[i]);
-        memmove(tokens + i * length, tokens + i / head * length, t * sizeof *tokens);
-        tokens[i * length + t] = u->token[i];
-        prefixes[i] = to;
+    for (size_t i = 0; i < u->count; i++) {
+        const prefix *old = &from->at[i / head];
+        int32_t state =
+            b->reward->next(b->reward->context, b->prompt, b->t, old->state, u->token[i]);
+        if (state == SG_REWARD_LOST)
+            continue;
+        to.at[to.count] = (prefix){old->mass * exp(u->value[i]), state};
+        memcpy(to.tokens + to.count * length, from->tokens + i / head * length,
+               b->t * sizeof *to.tokens);
+        to.tokens[to.count++ * length + b->t] = u->token[i];
     }
-    *made = u->count;
+    prefixes_free(from);
+    *from = to;
     return SG_OK;
+}
+
+static sg_status expect(sg_net_policy *self, const sg_reward *reward, size_t prompt, bool replay,
+                        double *expected, sg_error *error)
+{
+    prefixes all;
+    sg_status status = prefixes_alloc(&all, 1, self->base.length, error);
+    if (status)
+        return status;
+    all.at[all.count++] = (prefix){1, 0};
+    for (size_t t = 0; t < self->base.length && all.count > 0 && !status; t++)
+        status = extend(&(branching){self, reward, replay, prompt, t}, &all, error);
+    *expected = 0;
+    for (size_t i = 0; i < all.count; i++)
+        *expected += all.at[i].mass * reward->value(reward->context, prompt, all.at[i].state);
+    prefixes_free(&all);
+    return status;
+}
+
+static sg_status expect_all(sg_policy *policy, const sg_reward *reward, bool replay,
+                            double *expected, sg_error *error)
+{
+    sg_net_policy *self = sg_net_policy_of(policy);
+    sg_status status = SG_OK;
+    for (size_t p = 0; p < policy->prompts && !status; p++) {
+        expected[p] = NAN;
+        if (policy->exact_reward)
+            status = expect(self, reward, p, replay, &expected[p], error);
+    }
+    return status;
 }
 
 sg_status sg_net_policy_expected_reward(sg_policy *policy, const sg_reward *reward,
                                         double *expected, sg_error *error)
 {
-    sg_net_policy *self = sg_net_policy_of(policy);
-    size_t head = self->shape.net.prior.head, length = policy->length;
-    double all = (double)policy->prompts * pow((double)head, (double)(length - 1));
-    size_t most = head;
-    for (size_t p = 0; p < policy->prompts; p++)
-        expected[p] = NAN;
-    if (all > MOST_PREFIXES || self->shape.end_token >= 0)
-        return SG_OK;
-    for (size_t t = 1; t < length; t++)
-        most *= head;
-    prefix *prefixes = malloc(most * sizeof *prefixes);
-    int32_t *tokens = malloc(most * length * sizeof *tokens);
-    sg_status status = SG_OK;
-    if (!prefixes || !tokens)
-        status = sg_fail(error, SG_ENOMEM, "not enough memory for the expected reward");
-    for (size_t p = 0; p < policy->prompts && !status; p++) {
-        size_t count = 1;
-        prefixes[0] = (prefix){1, 0};
-        for (size_t t = 0; t < length && !status; t++)
-            status = extend(self, reward, p, t, count, prefixes, tokens, &count, error);
-        double sum = 0;
-        for (size_t i = 0; i < count && !status; i++)
-            if (prefixes[i].state != SG_REWARD_LOST)
-                sum += prefixes[i].mass * reward->value(reward->context, p, prefixes[i].state);
-        expected[p] = sum;
-    }
-    free(prefixes);
-    free(tokens);
-    return status;
+    return expect_all(policy, reward, false, expected, error);
+}
+
+sg_status sg_net_policy_replayed_reward(sg_policy *policy, const sg_reward *reward,
+                                        double *expected, sg_error *error)
+{
+    return expect_all(policy, reward, true, expected, error);
 }

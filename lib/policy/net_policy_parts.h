@@ -18,12 +18,12 @@ typedef struct sg_net_positions {
 typedef struct sg_net_policy {
     sg_policy base;
     sg_net_policy_shape shape;
-    int32_t *symbols; /* [prompts][prompt_length] */
+    int32_t *symbols; /* [prompts + heldout][prompt_length] */
     sg_net *net, *gradient;
     sg_tensor_optimizer *optimizer;
     sg_net_pass *pass, *after;
     sg_net_positions now, replayed; /* replayed: contexts with their routes */
-    uint32_t *table;                /* of the replayed contexts: place + 1, 0: free */
+    uint32_t *table; /* of the replayed contexts: place + 1, 0: free; NULL: none is replayed */
     size_t table_size;
 } sg_net_policy;
 
@@ -45,10 +45,10 @@ void sg_net_policy_context(const sg_net_policy *self, size_t prompt, const int32
 sg_status sg_net_policy_unroll(const sg_net_policy *self, sg_net_positions *u,
                                const sg_responses *responses, sg_error *error);
 
-/* Routes of the replayed contexts where there are such, free choices elsewhere. */
-sg_status sg_net_policy_forward(sg_net_policy *self, sg_net_positions *u, double *log_prob,
-                                sg_error *error);
-void sg_net_policy_route_freely(sg_net_policy *self);
+/* `replay`: routes of the replayed contexts where there are such, free choices elsewhere; else all
+ * are free. */
+sg_status sg_net_policy_forward(sg_net_policy *self, sg_net_positions *u, bool replay,
+                                double *log_prob, sg_error *error);
 
 sg_status sg_net_policy_draw(sg_policy *policy, const sg_policy_draw *how,
                              const sg_responses *responses, double *log_prob, sg_error *error);

@@ -42,8 +42,9 @@ typedef struct sg_policy_draw {
  * move: g = sum_i c_i e_{y_i} - B pi. */
 typedef enum sg_projection {
     SG_PROJECTION_NONE,
-    SG_PROJECTION_P1, /* g + B pi: sampled tokens keep their push, the others get none */
-    SG_PROJECTION_P2  /* c_i - B/n for the n samples of the state: another baseline */
+    SG_PROJECTION_P1,    /* g + B pi: sampled tokens keep their push, the others get none */
+    SG_PROJECTION_P2,    /* c_i - B/n for the n samples of the state: another baseline */
+    SG_PROJECTION_P_HEAD /* P1 for the gradient of the output layer only; features see all of g */
 } sg_projection;
 
 /* P2 for one state, in place. What rounding leaves of equal pushes is not a push. */
@@ -76,10 +77,10 @@ typedef struct sg_policy_change {
     double grad_norm;              /* 2-norm of the gradient by all parameters, before the clip */
     double clip_factor;            /* what the gradient was multiplied by, in (0, 1] */
     double delta_norm;             /* 2-norm of the change of all parameters */
-    double diffuse_push;           /* B = sum of a state's pushes, before projection and clip: mean */
-    double diffuse_share;          /* B / sum of their sizes: mean */
-    double upward_push;            /* total upward gradient on a state's unsampled tokens: mean */
-    double max_unsampled_push;     /* largest rise of an unsampled logit over the visited states */
+    double diffuse_push;       /* B = sum of a state's pushes, before projection and clip: mean */
+    double diffuse_share;      /* B / sum of their sizes: mean */
+    double upward_push;        /* total upward gradient on a state's unsampled tokens: mean */
+    double max_unsampled_push; /* largest rise of an unsampled logit over the visited states */
 } sg_policy_change;
 
 /* What a policy looks like. Means weigh a state by how often a response of this policy visits it
