@@ -226,6 +226,34 @@ static const struct {
     {{"task.kind=copy", "task.reward=fraction", "task.length=5000"}, "up to 4095", SG_EARGUMENT},
     {{"task.heldout=5"}, "in a table every prompt", SG_EARGUMENT},
     {{"policy.vocabulary=2147483647", "task.length=1000"}, "GiB", SG_ENOMEM},
+    {{"policy.kind=net", "policy.experts=8", "policy.top_k=9"},
+     "policy.top_k is 9 but there are only 8 experts",
+     SG_EARGUMENT},
+    {{"policy.kind=net", "policy.features=frozen"}, "set policy.blocks to 0", SG_EARGUMENT},
+    {{"policy.kind=net", "policy.vocabulary=2147483647"},
+     "policy: vocabulary of the net is 2147483647",
+     SG_EARGUMENT},
+    {{"policy.kind=net", "policy.vocabulary=1e8", "policy.width=8192"},
+     "policy.width, policy.hidden, policy.experts",
+     SG_ENOMEM},
+    {{"policy.kind=net", "task.length=5000", "task.kind=copy"},
+     "reads prompts of up to 4095 tokens",
+     SG_EARGUMENT},
+    {{"policy.kind=net", "policy.merge=3"}, "policy.merge belongs to trees", SG_EARGUMENT},
+    {{"policy.kind=tree", "policy.experts=8"}, "policy.experts belongs to nets", SG_EARGUMENT},
+    {{"policy.tail_std=0"}, "policy.tail_std belongs to nets", SG_EARGUMENT},
+    {{"rollout.weight_noise=0.01"}, "rollout.weight_noise belongs to nets", SG_EARGUMENT},
+    {{"run.observe_samples=1"}, "run.observe_samples belongs to nets", SG_EARGUMENT},
+    {{"policy.kind=net", "task.heldout=5"}, "which only those of copy and reverse are", SG_EARGUMENT},
+    {{"control.projection=p-head"}, "in a table that is p1", SG_EARGUMENT},
+    {{"update.objectives=[grpo:projection=p-head]", "policy.kind=tree"},
+     "in a tree that is p1",
+     SG_EARGUMENT},
+    {{"control.routing=r2"}, "control.routing r2 replays the experts of a net", SG_EARGUMENT},
+    {{"policy.kind=net", "update.objectives=[sapo,grpo:routing=r3]"},
+     "control.routing r3 replays the experts of a net",
+     SG_EARGUMENT},
+    {{"policy.kind=net", "control.routing=r2", "policy.experts=4"}, NULL, SG_OK},
     {{"run.steps=1e9", "run.seeds=1e6"}, "GiB", SG_ENOMEM},
 };
 
@@ -238,7 +266,9 @@ START_TEST(keys_that_do_not_fit_each_other_are_refused)
         ck_assert_msg(sg_config_set(&config, misfits[_i].assignment[i], &error) == SG_OK, "%s",
                       error.message);
     ck_assert_int_eq(sg_config_check(&config, &error), misfits[_i].status);
-    ck_assert_msg(strstr(error.message, misfits[_i].sentence) != NULL, "%s", error.message);
+    ck_assert_msg(misfits[_i].sentence == NULL ||
+                      strstr(error.message, misfits[_i].sentence) != NULL,
+                  "%s", error.message);
 }
 END_TEST
 
@@ -246,6 +276,12 @@ END_TEST
 static void random_assignment(char *text, size_t size, uint64_t seed, uint32_t n)
 {
     static const char *const choices[] = {
+        "policy.kind=net",
+        "policy.features=frozen",
+        "policy.tied=yes",
+        "control.routing=r3",
+        "control.projection=p-head",
+        "optimizer.kind=coupled-adam",
         "policy.kind=tree",
         "policy.shared_bias=yes",
         "task.kind=modular-sum",

@@ -429,7 +429,7 @@ START_TEST(answers_run_over_by_the_mean_that_was_asked_for)
     for (int k = 0; k < 6; k++)
         ck_assert_double_le(nearest, fabs(exp(logits[k]) - 1 / (1 + config.task.overrun)));
     sg_policy *policy;
-    ck_assert_int_eq(sg_config_policy(&config, logits, &policy, NULL), SG_OK);
+    ck_assert_int_eq(sg_config_policy(&config, NULL, logits, 1, &policy, NULL), SG_OK);
     enum { DRAWS = 4000 };
     size_t room = sg_task_room(&config);
     ck_assert_uint_eq(room, 3 + (size_t)most);

@@ -130,7 +130,7 @@ START_TEST(rewards_are_what_the_rules_say)
     }
     sg_policy *made;
     sg_reward reward = sg_task_reward(&task);
-    ck_assert_int_eq(sg_config_policy(&config, logits, &made, NULL), SG_OK);
+    ck_assert_int_eq(sg_config_policy(&config, &task, logits, 1, &made, NULL), SG_OK);
     ck_assert_int_eq(made->methods->expected_reward(made, &reward, expected, NULL), SG_OK);
     for (int p = 0; p < PROMPTS; p++) {
         ck_assert_double_gt(J[p], 1e-4);
@@ -244,7 +244,7 @@ START_TEST(baselines_do_not_change_the_gradient)
                 for (size_t t = 0; t < ROOM; t++)
                     pushes[i * ROOM + t] = weight[i] * (reward[i] - baseline);
             set(&config, "optimizer.kind=sgd");
-            ck_assert_int_eq(sg_config_policy(&config, logits, &policy, NULL), SG_OK);
+            ck_assert_int_eq(sg_config_policy(&config, NULL, logits, 1, &policy, NULL), SG_OK);
             sg_policy_step step = {.optimizer = {.kind = SG_SGD, .lr = lr}, .time = 1};
             ck_assert_int_eq(policy->methods->update(policy, &step, &all, pushes, &change, NULL),
                              SG_OK);

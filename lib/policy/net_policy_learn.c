@@ -172,6 +172,8 @@ static sg_status watched(sg_net_policy *self, const sg_policy_step *step, sg_pol
     sg_net *old = NULL;
     sampled *samples = NULL;
     sg_status status = describe_pushes(self, &samples, change, error);
+    if (step->projection == SG_PROJECTION_P1 || step->projection == SG_PROJECTION_P2)
+        change->upward_push = 0; /* taken away in what follows */
     if (!status)
         status = find_gradient(self, step->projection, error);
     if (!status)

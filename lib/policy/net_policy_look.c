@@ -98,8 +98,7 @@ bool sg_net_policy_is_exact(const sg_net_policy_shape *shape)
     double all = shape->prefixes, head = (double)c->prior.head;
     if (all == 0)
         all = (double)shape->prompts * pow(head, (double)(c->length - 1));
-    return shape->end_token < 0 && all <= MOST_PREFIXES &&
-           all / (double)shape->prompts * head <= MOST_BRANCHES;
+    return all <= MOST_PREFIXES && all / (double)shape->prompts * head <= MOST_BRANCHES;
 }
 
 typedef struct prefix {
@@ -157,11 +156,12 @@ static sg_status ask(const branching *b, const prefixes *from, sg_error *error)
     return sg_net_policy_forward(self, u, b->replay, u->value, error);
 }
 
-/* *from becomes the prefixes of t + 1 tokens. */
-static sg_status extend(const branching *b, prefixes *from, sg_error *error)
+/* *from becomes the prefixes of t + 1 tokens; what ends there is added to *expected. */
+static sg_status extend(const branching *b, prefixes *from, double *expected, sg_error *error)
 {
     const sg_net_positions *u = &b->self->now;
     size_t head = b->self->shape.net.prior.head, length = b->self->base.length;
+    int32_t end_token = b->self->shape.end_token;
     prefixes to;
     sg_status status = ask(b, from, error);
     if (!status)
@@ -174,7 +174,12 @@ static sg_status extend(const branching *b, prefixes *from, sg_error *error)
             b->reward->next(b->reward->context, b->prompt, b->t, old->state, u->token[i]);
         if (state == SG_REWARD_LOST)
             continue;
-        to.at[to.count] = (prefix){old->mass * exp(u->value[i]), state};
+        double mass = old->mass * exp(u->value[i]);
+        if (u->token[i] == end_token || b->t + 1 == length) {
+            *expected += mass * b->reward->value(b->reward->context, b->prompt, state);
+            continue;
+        }
+        to.at[to.count] = (prefix){mass, state};
         memcpy(to.tokens + to.count * length, from->tokens + i / head * length,
                b->t * sizeof *to.tokens);
         to.tokens[to.count++ * length + b->t] = u->token[i];
@@ -192,11 +197,9 @@ static sg_status expect(sg_net_policy *self, const sg_reward *reward, size_t pro
     if (status)
         return status;
     all.at[all.count++] = (prefix){1, 0};
-    for (size_t t = 0; t < self->base.length && all.count > 0 && !status; t++)
-        status = extend(&(branching){self, reward, replay, prompt, t}, &all, error);
     *expected = 0;
-    for (size_t i = 0; i < all.count; i++)
-        *expected += all.at[i].mass * reward->value(reward->context, prompt, all.at[i].state);
+    for (size_t t = 0; t < self->base.length && all.count > 0 && !status; t++)
+        status = extend(&(branching){self, reward, replay, prompt, t}, &all, expected, error);
     prefixes_free(&all);
     return status;
 }

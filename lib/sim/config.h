@@ -20,7 +20,7 @@
  * reads the file, the overrides of the command line and its own printed form. `softgate simulate
  * FILE --print-config` prints every key with its meaning. */
 
-typedef enum sg_policy_kind { SG_POLICY_TABULAR, SG_POLICY_TREE } sg_policy_kind;
+typedef enum sg_policy_kind { SG_POLICY_TABULAR, SG_POLICY_TREE, SG_POLICY_NET } sg_policy_kind;
 typedef enum sg_task_kind {
     SG_TASK_CORRECT_SET,
     SG_TASK_PATH,
@@ -52,11 +52,19 @@ typedef enum sg_match {
     SG_MATCH_MASS /* the sum of |push| over tokens with a negative advantage; the factor is theirs */
 } sg_match;
 
+/* Which experts a mixture of experts uses while it learns from a rollout: see policy/routing.h. */
+typedef enum sg_routing {
+    SG_ROUTING_FREE,
+    SG_ROUTING_R2, /* those of the trainer's policy at the rollout */
+    SG_ROUTING_R3  /* those of the sampler */
+} sg_routing;
+
 /* Causal controls of an arm; choices like any other. */
 enum { SG_CONTROL_INHERITED = -1 };
 typedef struct sg_arm_controls {
     int64_t projection; /* sg_projection */
     int64_t match;      /* sg_match */
+    int64_t routing;    /* sg_routing */
 } sg_arm_controls;
 
 enum { SG_CONFIG_ARMS = 64, SG_CONFIG_SOURCE = 256 };
@@ -73,6 +81,10 @@ typedef struct sg_config {
         int64_t precision;   /* sg_precision */
         int64_t merge;       /* tree: prefixes of equal sum modulo this share a state; 0: none do */
         int64_t shared_bias; /* tree: bool */
+        /* net: see sg_net_config */
+        int64_t width, window, blocks, hidden, experts, top_k;
+        int64_t tied, features, bias; /* bool; 1: frozen; sg_net_bias */
+        double head_std, tail_std;
     } policy;
     struct {
         int64_t kind;         /* sg_task_kind */
@@ -95,9 +107,10 @@ typedef struct sg_config {
         int64_t group; /* responses to a prompt */
         int64_t lag;   /* rollouts by which the sampler's parameters are behind */
         double temperature, top_p, noise;
-        int64_t top_k;     /* 0: all tokens */
-        int64_t precision; /* sg_sampler_format */
-        int64_t logp;      /* 0: of the sampler's distribution; 1: raw */
+        int64_t top_k;       /* 0: all tokens */
+        int64_t precision;   /* sg_sampler_format */
+        int64_t logp;        /* 0: of the sampler's distribution; 1: raw */
+        double weight_noise; /* net: relative, on the sampler's parameters */
     } rollout;
     struct {
         sg_objective objectives[SG_CONFIG_ARMS];  /* each is one arm */
@@ -127,8 +140,9 @@ typedef struct sg_config {
         int64_t seed, seeds; /* first seed and how many */
         int64_t steps;       /* gradient steps of a run */
         int64_t observe_every;
-        int64_t evaluate_every; /* 0: never */
-        int64_t threads;        /* 0: one per core */
+        int64_t evaluate_every;  /* 0: never */
+        int64_t threads;         /* 0: one per core */
+        int64_t observe_samples; /* net: responses to a prompt that are looked at */
     } run;
     struct {
         double success; /* 0: no warm start */

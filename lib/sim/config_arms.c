@@ -9,7 +9,7 @@
 enum { CONTROLS = sizeof(sg_arm_controls) / sizeof(int64_t) };
 
 /* In the order of sg_arm_controls. */
-static const char *const names[CONTROLS] = {"projection", "match"};
+static const char *const names[CONTROLS] = {"projection", "match", "routing"};
 
 static const sg_config_key *key_of(size_t control)
 {

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "sim/config_keys.h"
 #include "sim/run.h"
 
 static sg_status check_memory(const sg_config *config, const char *place, sg_error *error)
@@ -14,23 +16,77 @@ static sg_status check_memory(const sg_config *config, const char *place, sg_err
     double need = at_once * sg_run_bytes(config) + 8 * (double)config->policy.vocabulary +
                   2 * runs * rows * sizeof(sg_record);
     double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    static const char *const also[] = {"", ", policy.head",
+                                       ", policy.width, policy.hidden, policy.experts"};
     if (machine > 0 && need > machine)
         return sg_fail(error, SG_ENOMEM,
                        "%sthis needs %.1f GiB of memory and the machine has %.1f; lower "
                        "policy.vocabulary, task.prompts%s or task.length, raise run.observe_every, "
                        "or set run.threads to 1",
-                       place, need / 0x1p30, machine / 0x1p30,
-                       config->policy.kind == SG_POLICY_TREE ? ", policy.head" : "");
+                       place, need / 0x1p30, machine / 0x1p30, also[config->policy.kind]);
+    return SG_OK;
+}
+
+enum { LONGEST_TEXT = 4095 }; /* a slot of a net's prompt is for the family */
+
+/* Keys that only one kind of policy knows. */
+static const struct {
+    const char *section, *name;
+    sg_policy_kind kind;
+} own_keys[] = {
+    {"policy", "merge", SG_POLICY_TREE},      {"policy", "shared_bias", SG_POLICY_TREE},
+    {"policy", "width", SG_POLICY_NET},       {"policy", "window", SG_POLICY_NET},
+    {"policy", "blocks", SG_POLICY_NET},      {"policy", "hidden", SG_POLICY_NET},
+    {"policy", "experts", SG_POLICY_NET},     {"policy", "top_k", SG_POLICY_NET},
+    {"policy", "tied", SG_POLICY_NET},        {"policy", "bias", SG_POLICY_NET},
+    {"policy", "features", SG_POLICY_NET},    {"policy", "head_std", SG_POLICY_NET},
+    {"policy", "tail_std", SG_POLICY_NET},    {"rollout", "weight_noise", SG_POLICY_NET},
+    {"run", "observe_samples", SG_POLICY_NET}};
+
+static bool is_changed(const sg_config *config, const sg_config_key *key)
+{
+    sg_config fresh = *config; /* its other keys do not matter */
+    sg_config_set_key(&fresh, key, key->fallback, "", NULL);
+    return memcmp((const char *)&fresh + key->offset, (const char *)config + key->offset, 8) != 0;
+}
+
+static sg_status check_own_keys(const sg_config *config, const char *place, sg_error *error)
+{
+    for (size_t i = 0; i < sizeof own_keys / sizeof *own_keys; i++) {
+        bool tree = own_keys[i].kind == SG_POLICY_TREE;
+        const char *section = own_keys[i].section, *name = own_keys[i].name;
+        if (config->policy.kind != (int64_t)own_keys[i].kind &&
+            is_changed(config, sg_config_find_key(section, name)))
+            return sg_fail(error, SG_EARGUMENT,
+                           "%s%s.%s belongs to %s; set policy.kind to %s or leave it out", place,
+                           section, name, tree ? "trees" : "nets", tree ? "tree" : "net");
+    }
     return SG_OK;
 }
 
 static sg_status check_policy(const sg_config *config, const char *place, sg_error *error)
 {
-    bool tree = config->policy.kind == SG_POLICY_TREE;
-    if (!tree && (config->policy.merge > 0 || config->policy.shared_bias))
+    bool net = config->policy.kind == SG_POLICY_NET;
+    sg_status status = check_own_keys(config, place, error);
+    if (status != SG_OK)
+        return status;
+    if (net && config->policy.experts > 1 && config->policy.top_k > config->policy.experts)
         return sg_fail(error, SG_EARGUMENT,
-                       "%spolicy.%s belongs to trees; set policy.kind to tree or leave it out",
-                       place, config->policy.merge > 0 ? "merge" : "shared_bias");
+                       "%spolicy.top_k is %lld but there are only %lld experts; lower it or raise "
+                       "policy.experts",
+                       place, (long long)config->policy.top_k, (long long)config->policy.experts);
+    if (net && config->policy.features != 0 && (config->policy.blocks > 0 || config->policy.tied))
+        return sg_fail(error, SG_EARGUMENT,
+                       "%spolicy.features frozen leaves only the output layer to learn; set "
+                       "policy.blocks to 0 and policy.tied to no",
+                       place);
+    if (net && config->task.length > LONGEST_TEXT && config->task.kind >= SG_TASK_COPY)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.length is %lld and a net reads prompts of up to %d tokens; lower it",
+                       place, (long long)config->task.length, LONGEST_TEXT);
+    sg_error why;
+    if (sg_config_policy_check(config, &why) != SG_OK)
+        return sg_fail(error, SG_EARGUMENT, "%spolicy: %s", place, why.message);
     return SG_OK;
 }
 
@@ -38,12 +94,17 @@ static sg_status check_controls(const sg_config *config, const char *place, sg_e
 {
     for (size_t arm = 0; arm < config->update.objective_count; arm++) {
         sg_arm_controls controls = sg_config_arm_controls(config, arm);
-        if ((controls.projection != 0 || controls.match != 0) &&
-            config->policy.kind > SG_POLICY_TREE)
+        if (controls.projection == SG_PROJECTION_P_HEAD && config->policy.kind != SG_POLICY_NET)
             return sg_fail(error, SG_EARGUMENT,
-                           "%scontrol.projection and control.match know tables and trees; set "
-                           "policy.kind to one of them, or the controls to none",
-                           place);
+                           "%scontrol.projection p-head tells the output layer of a net from its "
+                           "features; in a %s that is p1, so use p1",
+                           place, config->policy.kind == SG_POLICY_TREE ? "tree" : "table");
+        if (controls.routing != SG_ROUTING_FREE && sg_config_route_words(config) == 0)
+            return sg_fail(error, SG_EARGUMENT,
+                           "%scontrol.routing %s replays the experts of a net; set policy.kind to "
+                           "net, policy.experts to 2 or more and policy.blocks to 1 or more, or "
+                           "the routing to free",
+                           place, controls.routing == SG_ROUTING_R2 ? "r2" : "r3");
     }
     return SG_OK;
 }
@@ -65,8 +126,8 @@ static sg_status check_end(const sg_config *config, const char *place, sg_error 
     if (config->policy.kind == SG_POLICY_TABULAR)
         return sg_fail(error, SG_EARGUMENT,
                        "%stask.overrun needs responses of different lengths, and those of a table "
-                       "always have task.length tokens; set policy.kind to tree or task.overrun "
-                       "to 0",
+                       "always have task.length tokens; set policy.kind to tree or net, or "
+                       "task.overrun to 0",
                        place);
     if (config->policy.head < 2)
         return sg_fail(error, SG_EARGUMENT,

@@ -14,7 +14,7 @@
         static const char *const names[] = {__VA_ARGS__};                                          \
         return index < (int64_t)(sizeof names / sizeof *names) ? names[index] : NULL;              \
     }
-NAMES(policy_kind, "tabular", "tree")
+NAMES(policy_kind, "tabular", "tree", "net")
 NAMES(no_yes, "no", "yes")
 NAMES(head_shape, "geometric", "zipf")
 NAMES(tail_shape, "uniform", "zipf")
@@ -26,8 +26,11 @@ NAMES(task_kind, "correct-set", "path", "modular-sum", "copy", "reverse", "mixed
 NAMES(sampler_format, "same", "fp32", "bf16", "fp16")
 NAMES(rollout_logp, "processed", "raw")
 NAMES(schedule, "constant", "linear", "cosine")
-NAMES(projection, "none", "p1", "p2")
+NAMES(projection, "none", "p1", "p2", "p-head")
 NAMES(match, "none", "l2", "kl", "mass")
+NAMES(routing, "free", "r2", "r3")
+NAMES(features, "learned", "frozen")
+NAMES(net_bias, "none", "frozen", "trained")
 NAMES(kl_kind, "k1", "abs", "k2", "k3", "k1+", "k3+")
 #define SG_NAME_OF(id, name) name,
 NAMES(aggregate, "natural", SG_AGGREGATE_LIST(SG_NAME_OF))
@@ -63,7 +66,8 @@ NAMES(advantage, SG_ADVANTAGE_LIST(SG_NAME_OF))
 
 const sg_config_key sg_config_keys[] = {
     CHOICE(policy, kind, "tabular", policy_kind, 0,
-           "logits for each prompt and position, or for each prompt and prefix of head tokens"),
+           "tabular: logits for each prompt and position; tree: for each prompt and prefix of head "
+           "tokens; net: a network that reads prompt and prefix"),
     WHOLE(policy, vocabulary, "151936", 2, 2147483647, "tokens V"),
     WHOLE(policy, head, "20", 1, 1048576, "tokens of the head K"),
     CHOICE(policy, head_shape, "geometric", head_shape, 0, "shape of the head at the start"),
@@ -77,6 +81,21 @@ const sg_config_key sg_config_keys[] = {
     WHOLE(policy, merge, "0", 0, 4096,
           "tree: prefixes with equal sums of tokens modulo this share a state; 0: none do"),
     CHOICE(policy, shared_bias, "no", no_yes, 0, "tree: a bias that all states have in common"),
+    WHOLE(policy, width, "32", 1, 8192, "net: hidden size d, columns of the output layer"),
+    WHOLE(policy, window, "4", 0, 65536, "net: context, tokens of the response that it sees"),
+    WHOLE(policy, blocks, "2", 0, 8, "net: residual blocks"),
+    WHOLE(policy, hidden, "64", 1, 65536, "net: hidden size inside a block, or inside an expert"),
+    WHOLE(policy, experts, "1", 1, 64, "net: experts of a block; 1: dense"),
+    WHOLE(policy, top_k, "2", 1, 64, "net: experts that a token uses, where there are several"),
+    CHOICE(policy, tied, "no", no_yes, 0, "net: tokens are embedded by the output layer's rows"),
+    CHOICE(policy, bias, "trained", net_bias, 0,
+           "net: of the output layer; it holds head_shape, tail_mass and tail at the start"),
+    CHOICE(
+        policy, features, "learned", features, 0,
+        "net: frozen are random ones, which with 0 blocks leaves a linear output layer to learn"),
+    REAL(policy, head_std, "0.5", 0, 100,
+         "net: standard deviation over contexts of a head token's logit at the start"),
+    REAL(policy, tail_std, "0.5", 0, 100, "net: the same of a tail token's logit"),
 
     CHOICE(task, kind, "correct-set", task_kind, 0, "what makes an answer right"),
     {"task", "families", SG_KEY_FAMILIES, AT(task.families), "path+modular-sum+copy+reverse", 0, 0,
@@ -116,7 +135,9 @@ const sg_config_key sg_config_keys[] = {
           "before that it keeps so many of the likeliest tokens; 0: all"),
     REAL(rollout, noise, "0", 0, 100, "standard deviation of noise on the sampler's logits"),
     CHOICE(rollout, precision, "same", sampler_format, 0,
-           "to which the sampler rounds its logits; same is the trainer's"),
+           "to which the sampler rounds its logits (a net: its parameters); same is the trainer's"),
+    REAL(rollout, weight_noise, "0", 0, 1,
+         "net: relative standard deviation of noise on the sampler's parameters"),
     CHOICE(
         rollout, logp, "processed", rollout_logp, 0,
         "the sampler's log-probabilities: of what it draws from, or before temperature, top_k and "
@@ -139,11 +160,15 @@ const sg_config_key sg_config_keys[] = {
     {"control", "projection", SG_KEY_CHOICE, AT(control.all.projection), "none", 0, 0, false, false,
      projection, 0,
      "removes the diffuse push B of a state: p1 leaves unsampled logits alone, p2 recentres the "
-     "pushes; an arm of its own: NAME:projection=p1"},
+     "pushes, p-head (net) is p1 for the output layer only; an arm of its own: NAME:projection=p1"},
     {"control", "match", SG_KEY_CHOICE, AT(control.all.match), "none", 0, 0, false, false, match, 0,
      "scales each step to the 2-norm or the KL of the reference's step, or the pushes with A < 0 "
      "to "
      "its mass of them; an arm of its own: NAME:match=l2"},
+    {"control", "routing", SG_KEY_CHOICE, AT(control.all.routing), "free", 0, 0, false, false,
+     routing, 0,
+     "experts of a net while it learns from a rollout: its own choice, or those that the trainer "
+     "(r2) or the sampler (r3) chose at the rollout; an arm of its own: NAME:routing=r2"},
     {"control", "reference", SG_KEY_OBJECTIVE, AT(control.reference), "sapo:tau_pos=1,tau_neg=1", 0,
      0, false, false, NULL, 0,
      "objective that is matched: same parameters and minibatch, an optimiser state of its own"},
@@ -167,6 +192,8 @@ const sg_config_key sg_config_keys[] = {
           "a row of the table every so many gradient steps"),
     WHOLE(run, evaluate_every, "0", 0, 1000000000,
           "score greedy answers and 16 samples every so many of them; 0: never"),
+    WHOLE(run, observe_samples, "16", 1, 65536,
+          "net: responses to each prompt over which columns of the policy are averaged"),
     WHOLE(run, threads, "0", 0, 1024, "threads; 0 is one per core"),
 
     BELOW_1(start, success, "0",

@@ -31,6 +31,8 @@ double sg_evaluation_bytes(const sg_config *config)
 {
     double prompts = (double)config->task.heldout + (double)config->task.prompts; /* at most */
     double answers = config->run.evaluate_every > 0 ? prompts * SAMPLES : 0;
+    if (config->policy.kind == SG_POLICY_NET) /* perhaps it has to estimate its reward */
+        answers = fmax(answers, fmax(MONTE_CARLO, (double)config->task.prompts));
     return answers * (12 + 12 * (double)sg_task_room(config)) + prompts * 16;
 }
 

@@ -4,15 +4,28 @@
 
 #include "core/rng.h"
 #include "objective/advantage.h"
+#include "policy/net_policy.h"
 #include "sim/run.h"
 
 /* Whose parameters the sampler has: those of `lag` rollouts ago, or of the start. */
-static sg_policy *sampler_of(const sg_run *run, size_t rollout)
+static sg_policy *older(const sg_run *run, size_t rollout)
 {
     size_t lag = (size_t)run->config->rollout.lag;
     if (lag == 0 || rollout == 0)
         return run->policy;
     return run->past[rollout < lag ? 0 : rollout % lag];
+}
+
+/* What draws: those parameters, or what the inference engine makes of a net's. */
+static sg_policy *sampler_of(const sg_run *run, size_t rollout)
+{
+    sg_policy *source = older(run, rollout);
+    if (run->engine == NULL)
+        return source;
+    sg_net_emulate(sg_net_policy_net(run->engine), sg_net_policy_net(source),
+                   (sg_sampler_format)run->config->rollout.precision,
+                   run->config->rollout.weight_noise, run->seed, (uint32_t)rollout);
+    return run->engine;
 }
 
 void sg_run_blank(const sg_responses *responses)
@@ -36,14 +49,18 @@ static sg_status draw(sg_run *run, size_t rollout, sg_error *error)
                                       .noise = config->rollout.noise,
                                       .format = (sg_sampler_format)config->rollout.precision,
                                       .raw = config->rollout.logp == 1}};
-    sg_status status =
-        methods->draw(sampler_of(run, rollout), &how, &run->rollout, run->logp_rollout, error);
+    sg_policy *sampler = sampler_of(run, rollout);
+    if (config->policy.kind == SG_POLICY_NET) /* its parameters were rounded */
+        how.sampler.format = SG_SAMPLER_EXACT;
+    sg_status status = methods->draw(sampler, &how, &run->rollout, run->logp_rollout, error);
+    if (status == SG_OK)
+        status = sg_run_record_routes(run, sampler, error);
     if (status != SG_OK)
         return status;
     sg_run_blank(&run->rollout);
     if (lag > 0)
         methods->copy(run->past[rollout % lag], run->policy);
-    if (lag == 0 && sg_sampler_is_plain(&how.sampler))
+    if (sampler == run->policy && lag == 0 && sg_sampler_is_plain(&how.sampler))
         memcpy(run->logp_old, run->logp_rollout,
                run->rollout.count * run->length * sizeof *run->logp_old);
     else

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "sim/run.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,7 +18,8 @@ static double policies_of(const sg_config *config)
         int64_t match = sg_config_arm_controls(config, arm).match;
         shadowed = shadowed || match == SG_MATCH_L2 || match == SG_MATCH_KL;
     }
-    return 1 + 2 * shadowed + (double)config->rollout.lag + (config->update.kl_beta > 0);
+    return 1 + 2 * shadowed + (double)config->rollout.lag + (config->update.kl_beta > 0) +
+           sg_config_distorts_parameters(config);
 }
 
 double sg_run_bytes(const sg_config *config)
@@ -27,8 +29,9 @@ double sg_run_bytes(const sg_config *config)
     double part = samples / (double)config->update.minibatches;
     double rows = ((double)config->run.steps - 1) / (double)config->run.observe_every + 3;
     return policies_of(config) * sg_config_policy_bytes(config) + rows * sizeof(sg_record) +
-           samples * 20 + responses * 64 + part * (28 + 81 + sizeof(sg_replay_token)) +
-           (double)config->task.prompts * 16 + sg_evaluation_bytes(config);
+           samples * (20 + 16 * (double)sg_config_route_words(config)) + responses * 64 +
+           part * (28 + 81 + sizeof(sg_replay_token)) + (double)config->task.prompts * 16 +
+           sg_evaluation_bytes(config);
 }
 
 static bool alloc_arrays(sg_run *run)
@@ -42,6 +45,7 @@ static bool alloc_arrays(sg_run *run)
     run->tokens = calloc(samples, sizeof *run->tokens);
     run->logp_rollout = calloc(samples, sizeof *run->logp_rollout);
     run->logp_old = calloc(samples, sizeof *run->logp_old);
+    run->routes = calloc(samples * run->route_words + 1, sizeof *run->routes);
     run->score = calloc(responses, sizeof *run->score);
     run->advantage = calloc(responses, sizeof *run->advantage);
     run->centred = calloc(responses, sizeof *run->centred);
@@ -61,10 +65,11 @@ static bool alloc_arrays(sg_run *run)
     run->record_capacity = record_capacity(run->config);
     run->records = calloc(run->record_capacity, sizeof *run->records);
     return run->past && run->prompt && run->sample && run->lengths && run->tokens &&
-           run->logp_rollout && run->logp_old && run->score && run->advantage && run->centred &&
-           run->unit && run->order && run->prompt_of && run->token_counts && run->part_prompt &&
-           run->part_lengths && run->reference_pushes && run->part_tokens && run->part_rollout &&
-           run->pushes && run->replay && run->sorted && run->expected && run->records;
+           run->logp_rollout && run->logp_old && run->routes && run->score && run->advantage &&
+           run->centred && run->unit && run->order && run->prompt_of && run->token_counts &&
+           run->part_prompt && run->part_lengths && run->reference_pushes && run->part_tokens &&
+           run->part_rollout && run->pushes && run->replay && run->sorted && run->expected &&
+           run->records;
 }
 
 static void name_responses(sg_run *run)
@@ -112,7 +117,8 @@ static sg_status make_batch(sg_run *run, sg_error *error)
 /* The policy at its start, and the copies of it that the configuration asks for. */
 static sg_status make_policies(sg_run *run, const double *prior_logits, sg_error *error)
 {
-    sg_status status = sg_config_policy(run->config, prior_logits, &run->policy, error);
+    sg_status status =
+        sg_config_policy(run->config, run->task, prior_logits, run->seed, &run->policy, error);
     if (status == SG_OK)
         status = sg_evaluation_init(run, error);
     if (status == SG_OK)
@@ -128,6 +134,8 @@ static sg_status make_policies(sg_run *run, const double *prior_logits, sg_error
         status = run->policy->methods->clone(run->policy, &run->shadow, error);
     if (shadowed && status == SG_OK)
         status = run->policy->methods->clone(run->policy, &run->probe, error);
+    if (sg_config_distorts_parameters(run->config) && status == SG_OK)
+        status = run->policy->methods->clone(run->policy, &run->engine, error);
     return status;
 }
 
@@ -145,6 +153,8 @@ sg_status sg_run_init(sg_run *run, const sg_config *config, const sg_task *task,
         .length = task->room,
         .group = (size_t)config->rollout.group,
         .part = (size_t)(config->rollout.group / config->update.minibatches),
+        .route_words = sg_config_route_words(config),
+        .sampler_flips = NAN,
     };
     if (!alloc_arrays(run)) {
         sg_run_clear(run);
@@ -170,15 +180,19 @@ void sg_run_clear(sg_run *run)
     sg_policy_free(run->reference);
     sg_policy_free(run->shadow);
     sg_policy_free(run->probe);
+    sg_policy_free(run->engine);
     sg_policy_free(run->policy);
     sg_batch_free(run->batch);
     sg_evaluation_clear(&run->evaluation);
-    void *arrays[] = {run->past,        run->prompt,       run->sample,      run->lengths,
-                      run->tokens,      run->logp_rollout, run->logp_old,    run->score,
-                      run->advantage,   run->centred,      run->unit,        run->order,
-                      run->prompt_of,   run->token_counts, run->part_prompt, run->part_lengths,
-                      run->part_tokens, run->part_rollout, run->pushes,      run->reference_pushes,
-                      run->replay,      run->sorted,       run->expected,    run->records};
+    void *arrays[] = {run->past,         run->prompt,       run->sample,
+                      run->lengths,      run->tokens,       run->logp_rollout,
+                      run->logp_old,     run->score,        run->routes,
+                      run->advantage,    run->centred,      run->unit,
+                      run->order,        run->prompt_of,    run->token_counts,
+                      run->part_prompt,  run->part_lengths, run->part_tokens,
+                      run->part_rollout, run->pushes,       run->reference_pushes,
+                      run->replay,       run->sorted,       run->expected,
+                      run->records};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     memset(run, 0, sizeof *run);

@@ -51,6 +51,7 @@ typedef struct sg_run {
     sg_policy *reference; /* the policy at the start; NULL without a KL term */
     sg_policy *shadow;    /* keeps the optimiser state of the matched reference; NULL without one */
     sg_policy *probe;     /* room to try a step; likewise */
+    sg_policy *engine;    /* what the sampler makes of a net's parameters; NULL: the same */
     sg_policy **past;     /* [rollout.lag]: rollout n left its parameters in n % lag */
     size_t prompts, length, group, part;
 
@@ -60,6 +61,9 @@ typedef struct sg_run {
     int32_t *tokens;                     /* [prompts][group][length] */
     double *logp_rollout;                /* likewise: the sampler's */
     double *logp_old;                    /* likewise: the trainer's */
+    size_t route_words;                  /* of a token: blocks with experts; 0 when none routes */
+    uint64_t *routes;                    /* [prompts][group][length][route_words]: of logp_old */
+    double sampler_flips;                /* share of the sampler's experts that are others */
     double *score;                       /* [prompts][group]: as the verifier gave it */
     double *advantage;                   /* [prompts][group] */
     double *centred; /* [prompts][group]: the integer group * score - sum of scores */
@@ -109,6 +113,21 @@ void sg_run_shuffle(sg_run *run, size_t rollout, size_t epoch);
 sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *alive,
                       sg_error *error);
 
+/* Response i of minibatch k as a response of the rollout. */
+static inline size_t sg_run_source(const sg_run *run, size_t i, size_t k)
+{
+    size_t first = run->part_prompt[i] * run->group;
+    return first + run->order[first + k * run->part + i % run->part];
+}
+
+/* The experts of the rollout's tokens into routes, and their replay where control.routing asks for
+ * it; nothing where no policy routes. `sampler` drew the rollout. SG_ENOMEM. */
+sg_status sg_run_record_routes(sg_run *run, sg_policy *sampler, sg_error *error);
+/* Replay of what stands in routes, after they were loaded. SG_ENOMEM. */
+sg_status sg_run_replay_routes(sg_run *run, sg_error *error);
+/* The columns about experts in the step with minibatch k; NaN where no policy routes. */
+sg_status sg_run_observe_routes(sg_run *run, size_t k, sg_observables *o, sg_error *error);
+
 /* Everything that a run between two steps needs to go on, bit by bit, for a run of the same
  * configuration, arm and seed. `to` NULL: only the number of bytes. */
 size_t sg_run_save(const sg_run *run, void *to);
@@ -153,10 +172,17 @@ sg_status sg_run_warm_start(sg_run *run, const double *prior_logits, sg_error *e
  * lr to lr * final_rate at the last step, in a straight line or along half a cosine. */
 double sg_learning_rate(const sg_config *config, size_t step);
 
-/* The policy of the configuration at its start, and the memory that it takes. */
-sg_status sg_config_policy(const sg_config *config, const double *prior_logits, sg_policy **policy,
-                           sg_error *error);
+/* The policy of the configuration at its start, for a run of this seed, and the memory that it
+ * takes. `task` gives a net its prompts. */
+sg_status sg_config_policy(const sg_config *config, const sg_task *task, const double *prior_logits,
+                           uint64_t seed, sg_policy **policy, sg_error *error);
 double sg_config_policy_bytes(const sg_config *config);
+/* SG_EARGUMENT names what of a net's shape cannot be. */
+sg_status sg_config_policy_check(const sg_config *config, sg_error *error);
+/* Blocks of a policy that choose experts for each token. */
+size_t sg_config_route_words(const sg_config *config);
+/* Does the sampler hold other parameters than the policy that it was given? */
+bool sg_config_distorts_parameters(const sg_config *config);
 
 /* Threads that a simulation of this configuration uses. */
 size_t sg_simulate_threads(const sg_config *config);

@@ -9,6 +9,7 @@
 typedef struct counters {
     uint64_t step, records;
     double mean_reward, zero_std_groups, mean_length, length_right, length_wrong, match_idle;
+    double sampler_flips;
 } counters;
 
 typedef struct part {
@@ -16,7 +17,7 @@ typedef struct part {
     size_t size;
 } part;
 
-enum { PARTS = 9 };
+enum { PARTS = 10 };
 
 /* The rollout, and where its minibatches are. */
 static void list_parts(const sg_run *run, part parts[PARTS])
@@ -26,6 +27,7 @@ static void list_parts(const sg_run *run, part parts[PARTS])
                               {run->tokens, cells * sizeof *run->tokens},
                               {run->logp_rollout, cells * sizeof *run->logp_rollout},
                               {run->logp_old, cells * sizeof *run->logp_old},
+                              {run->routes, cells * run->route_words * sizeof *run->routes},
                               {run->advantage, responses * sizeof *run->advantage},
                               {run->centred, responses * sizeof *run->centred},
                               {run->unit, run->prompts * sizeof *run->unit},
@@ -56,8 +58,9 @@ static size_t fixed_size(const sg_run *run)
 size_t sg_run_save(const sg_run *run, void *to)
 {
     const counters now = {
-        run->step,        run->record_count, run->mean_reward,  run->zero_std_groups,
-        run->mean_length, run->length_right, run->length_wrong, run->match_idle};
+        run->step,         run->record_count, run->mean_reward,  run->zero_std_groups,
+        run->mean_length,  run->length_right, run->length_wrong, run->match_idle,
+        run->sampler_flips};
     part parts[PARTS];
     char *at = to;
     size_t records = run->record_count * sizeof *run->records;
@@ -107,5 +110,6 @@ sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *erro
     run->length_right = then.length_right;
     run->length_wrong = then.length_wrong;
     run->match_idle = then.match_idle;
-    return status;
+    run->sampler_flips = then.sampler_flips;
+    return status == SG_OK ? sg_run_replay_routes(run, error) : status;
 }

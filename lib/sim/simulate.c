@@ -95,15 +95,6 @@ static sg_status take_step(sg_run *run, bool *alive, sg_error *error)
     return sg_run_step(run, rollout, ++run->step, at % parts, alive, error);
 }
 
-/* Is everything among what sg_run_save keeps? Tables and trees have nothing else; what a policy
- * that routes remembers of a rollout is not. */
-static bool is_whole(const sg_run *run)
-{
-    const sg_config *config = run->config;
-    size_t steps = (size_t)(config->update.minibatches * config->update.epochs);
-    return config->policy.kind <= SG_POLICY_TREE || run->step % steps == 0;
-}
-
 /* The gradient steps that a run still has before it. SG_EINTERRUPTED when it was cancelled on the
  * way. */
 static sg_status train(struct work *work, size_t index, sg_run *run, sg_error *error)
@@ -114,7 +105,7 @@ static sg_status train(struct work *work, size_t index, sg_run *run, sg_error *e
     sg_status status = SG_OK;
     while (run->step < steps && alive && status == SG_OK) {
         bool stop = is_cancelled(work);
-        if (work->checkpoint != NULL && run->step > 0 && is_whole(run))
+        if (work->checkpoint != NULL && run->step > 0)
             status = sg_checkpoint_keep(work->checkpoint, index, run, stop, error);
         if (stop && status == SG_OK)
             return sg_fail(error, SG_EINTERRUPTED, "the simulation was interrupted");

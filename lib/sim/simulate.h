@@ -9,7 +9,7 @@
 #include "core/table.h"
 #include "sim/config.h"
 
-/* Train a tabular softmax policy under every objective of the configuration and every seed.
+/* Train a policy under every objective of the configuration and every seed.
  *
  * One rollout: for each prompt draw a group of responses, score them, centre the rewards to
  * advantages; then `epochs` passes over them in `minibatches` parts, one gradient step each. The
@@ -140,7 +140,17 @@
     REAL(score_path, "", "mean16 of the prompts of the family path")                               \
     REAL(score_modular_sum, "", "mean16 of the prompts of the family modular-sum")                 \
     REAL(score_copy, "", "mean16 of the prompts of the family copy")                               \
-    REAL(score_reverse, "", "mean16 of the prompts of the family reverse")
+    REAL(score_reverse, "", "mean16 of the prompts of the family reverse")                         \
+    REAL(flip_rate, "",                                                                            \
+         "router flips: share of tokens and blocks that would use other experts than in pi_old")   \
+    REAL(flip_rate_token, "", "share of tokens with such a block")                                 \
+    REAL(flip_rate_sampler, "",                                                                    \
+         "share of tokens and blocks of the rollout where sampler and trainer chose otherwise")    \
+    REAL(log_ratio_flip, "nat", "mean |log ratio| of tokens with a flip; nan when there is none")  \
+    REAL(log_ratio_no_flip, "nat", "the same of tokens without a flip")                            \
+    REAL(gate_entropy, "nat", "entropy of the gates, mean over tokens and blocks")                 \
+    REAL(J_routing_gap, "",                                                                        \
+         "J less J with replayed routes where the rollout went; nan without a replay")
 
 typedef struct sg_column_info {
     const char *name, *unit, *meaning;

@@ -9,8 +9,7 @@ static sg_status gather(sg_run *run, size_t k, sg_error *error)
     sg_batch *batch = run->batch;
     double cap = run->config->update.mismatch_cap;
     for (size_t i = 0; i < run->minibatch.count; i++) {
-        size_t first = run->part_prompt[i] * run->group;
-        size_t from = first + run->order[first + k * run->part + i % run->part];
+        size_t from = sg_run_source(run, i, k);
         run->part_lengths[i] = run->lengths[from];
         for (size_t t = 0; t < run->length; t++) {
             size_t token = i * run->length + t, source = from * run->length + t;
@@ -67,8 +66,8 @@ static void set_pushes(sg_run *run, const sg_replay_summary *summary, size_t k, 
                                   .live_rows = summary->live_sequences,
                                   .norm_length = (double)length};
     for (size_t i = 0; i < run->minibatch.count; i++) {
-        size_t p = run->part_prompt[i], first = p * run->group;
-        double centred = run->centred[first + run->order[first + k * run->part + i % run->part]];
+        size_t p = run->part_prompt[i];
+        double centred = run->centred[sg_run_source(run, i, k)];
         double a =
             sg_aggregate_factor(summary->aggregate, SG_EMPTY_COUNT, counts, run->part_lengths[i]);
         for (size_t t = 0; t < run->part_lengths[i]; t++) {
@@ -125,10 +124,16 @@ static sg_record *new_record(sg_run *run, size_t rollout, size_t step, double ex
     return record;
 }
 
-/* An exact reward tells by itself when the policy is no policy any more. */
+/* The exact reward of a table tells by itself when it is no policy any more. That of a net costs more
+ * than a step: it is asked for where it is observed, and else the log-probabilities tell. */
+static bool always_knows_reward(const sg_run *run)
+{
+    return run->policy->exact_reward && run->config->policy.kind != SG_POLICY_NET;
+}
+
 static bool is_finite(const sg_run *run)
 {
-    for (size_t i = 0; i < run->batch->tokens && !run->policy->exact_reward; i++)
+    for (size_t i = 0; i < run->batch->tokens && !always_knows_reward(run); i++)
         if (run->batch->mask[i] && isnan(run->batch->logp_new[i]))
             return false;
     return true;
@@ -180,7 +185,7 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
     bool observed = step == (size_t)run->config->run.steps ||
                     (step - 1) % (size_t)run->config->run.observe_every == 0;
     sg_status status = SG_OK;
-    if (observed || run->policy->exact_reward) /* an estimate costs more than a step */
+    if (observed || always_knows_reward(run))
         status = sg_run_expected_reward(run, &expected, error);
     if (status == SG_OK)
         status = gather(run, k, error);
@@ -208,6 +213,9 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
     if (observed) {
         keep_observation(o, &look);
         sg_run_observe(run, &summary, o);
+        status = sg_run_observe_routes(run, k, o, error);
+    }
+    if (status == SG_OK && observed) {
         if (is_evaluated(run->config, step))
             status = sg_run_evaluate(run, step, o, error);
     }

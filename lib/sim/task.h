@@ -100,6 +100,11 @@ int64_t sg_task_score(const sg_task *task, uint64_t seed, size_t rollout, size_t
 /* 1; with the reward `fraction` `length`, or in modular-sum max(1, floor(classes / 2)). */
 int64_t sg_task_unit(const sg_task *task, size_t prompt);
 
+/* The most prefixes of one length, over all training prompts, after which there is more to say and
+ * a reward is still possible; at most as many as this. By hand: copy has one for each prompt,
+ * modular-sum head^(length - 1), or head^length where answers end. */
+double sg_task_prefixes(const sg_task *task);
+
 /* The reward without errors of the verifier, in [0, 1]. */
 double sg_task_clean_score(const sg_task *task, size_t prompt, const int32_t *tokens);
 

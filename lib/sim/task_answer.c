@@ -109,6 +109,27 @@ sg_reward sg_task_reward(const sg_task *task)
                        .share = share};
 }
 
+static double prefixes_of(const sg_task *task, size_t prompt)
+{
+    bool sum = sg_task_family(task, prompt) == SG_TASK_MODULAR_SUM;
+    size_t count = (size_t)task->head, last = task->length - (task->end < 0);
+    double alive = 1;
+    for (size_t t = 0; t < last; t++) {
+        if (!sum && task->reward == SG_REWARD_ALL)
+            sg_task_right_tokens(task, prompt, t, &count);
+        alive *= (double)count;
+    }
+    return alive;
+}
+
+double sg_task_prefixes(const sg_task *task)
+{
+    double all = 0;
+    for (size_t p = 0; p < task->prompts; p++)
+        all += prefixes_of(task, p);
+    return all;
+}
+
 /* ---- whole answers ---- */
 
 static int32_t last_state(const sg_task *task, size_t prompt, const int32_t *tokens)
