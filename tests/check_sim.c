@@ -105,6 +105,7 @@ static void configure(sg_config *config, const twin_case *c, const char *precisi
     set(config, "run.seed=%llu", (unsigned long long)twin_seed);
     set(config, "run.steps=%d", c->steps);
     set(config, "run.threads=1");
+    set(config, "run.detail=yes");
 }
 
 /* Largest difference of any column from the twin, relative to 1 + its size; NaN only where the twin

@@ -319,6 +319,94 @@ static double update(struct twin *t, int s, int step, const double *gradient, do
     return norm2;
 }
 
+static int sign(double x)
+{
+    return (x > 0) - (x < 0);
+}
+
+static double entropy(const double *p, int n)
+{
+    double H = 0;
+    for (int i = 0; i < n; i++)
+        H -= p[i] * log(p[i]);
+    return H;
+}
+
+static double middle(const double *x, int n)
+{
+    double *sorted = malloc((size_t)n * sizeof *sorted);
+    memcpy(sorted, x, (size_t)n * sizeof *sorted);
+    qsort(sorted, (size_t)n, sizeof *sorted, compare);
+    double value = quantile(sorted, n, 0.5);
+    free(sorted);
+    return value;
+}
+
+/* What only a look at every logit tells. */
+typedef struct closely {
+    double norm2, head2, reach, reached, agreed[2], told[2];
+} closely;
+
+static void look_closely(const struct twin *t, int s, int step, const int *sampled, const double *p,
+                         const double *after, const double *gradient, const double *delta,
+                         closely *c, twin_row *row)
+{
+    int V = t->c->vocabulary, K = t->c->head;
+    double share = 1.0 / t->states, lr = t->c->lr, mean = 0, covariance = 0, tail = 0, tail_law = 0;
+    double up2 = 0, moved = 0, highest = 0, pushed = 0, H = entropy(p, V), block = 0, above = 0;
+    for (int i = 0; i < V; i++) {
+        double g = gradient[i];
+        c->norm2 += g * g;
+        c->head2 += i < K ? g * g : 0;
+        row->tv += fabs(after[i] - p[i]) / 2 * share;
+        row->mean_drift += delta[i] / V * share;
+        mean += p[i] * lr * g;
+        if (sampled[i])
+            moved = fmax(moved, fabs(delta[i]));
+        else if (g > 0) {
+            up2 += g * g;
+            row->upward_push_max = fmax(row->upward_push_max, g);
+        }
+    }
+    for (int i = 0; i < V; i++) {
+        covariance += p[i] * (log(p[i]) + H) * (lr * gradient[i] - mean);
+        if (i >= K) {
+            tail += after[i] - p[i];
+            tail_law += p[i] * (lr * gradient[i] - mean);
+            block += delta[i] / (V - K);
+        }
+        if (!sampled[i]) {
+            highest = fmax(highest, delta[i]);
+            pushed += delta[i] > 0.01 * moved;
+        }
+    }
+    row->upward_push_norm += sqrt(up2) * share;
+    row->pushed_tokens += pushed * share;
+    row->tail_step += fabs(block) / lr * share;
+    c->reach += highest;
+    c->reached += moved;
+    double change = entropy(after, V) - H, law = -covariance;
+    row->entropy_change += change * share;
+    row->entropy_change_law += law * share;
+    row->tail_change += tail * share;
+    row->tail_change_law += tail_law * share;
+    c->told[0] += law != 0;
+    c->agreed[0] += law != 0 && sign(law) == sign(change);
+    c->told[1] += tail_law != 0;
+    c->agreed[1] += tail_law != 0 && sign(tail_law) == sign(tail);
+    if (t->c->optimizer != TWIN_ADAM && t->c->optimizer != TWIN_ADAMW) {
+        row->mean_square_head = row->mean_square_tail = row->tail_above_eps = NAN;
+        return;
+    }
+    double rest = 1 - pow(0.999, step);
+    const double *v = t->v + s * V;
+    for (int i = K; i < V; i++)
+        above += sqrt(v[i] / rest) > 1e-8;
+    row->mean_square_head += middle(v, K) / rest * share;
+    row->mean_square_tail += middle(v + K, V - K) / rest * share;
+    row->tail_above_eps += above / (V - K) * share;
+}
+
 static void learn(struct twin *t, int step, int k, twin_row *row)
 {
     const twin_case *c = t->c;
@@ -411,6 +499,8 @@ static void learn(struct twin *t, int step, int k, twin_row *row)
     row->eur_pos = weight_pos / pos; /* NaN when there is none */
     row->eur_neg = weight_neg / neg;
     double gradient2 = 0, delta2 = 0;
+    closely close = {0};
+    int *sampled = malloc((size_t)V * sizeof *sampled);
     for (int s = 0; s < t->states; s++) {
         double net = 0, gross = 0;
         softmax(t->z + s * V, V, p);
@@ -429,18 +519,24 @@ static void learn(struct twin *t, int step, int k, twin_row *row)
         delta2 += update(t, s, step, gradient, delta);
         softmax(t->z + s * V, V, after);
         for (int i = 0; i < V; i++) {
-            int sampled = 0;
+            sampled[i] = 0;
             for (int j = 0; j < t->part; j++)
-                sampled |= t->token[s][t->order[s / c->length][k * t->part + j]] == i;
-            if (!sampled) {
+                sampled[i] |= t->token[s][t->order[s / c->length][k * t->part + j]] == i;
+            if (!sampled[i]) {
                 row->upward_push += fmax(0, gradient[i]) / t->states;
                 row->max_unsampled_push = fmax(row->max_unsampled_push, delta[i]);
             }
             row->kl_old_new += p[i] * log(p[i] / after[i]) / t->states;
             row->kl_new_old += after[i] * log(after[i] / p[i]) / t->states;
         }
+        look_closely(t, s, step, sampled, p, after, gradient, delta, &close, row);
     }
     row->grad_norm = sqrt(gradient2);
+    row->grad_head_share = close.head2 / close.norm2; /* NaN where nothing moves */
+    row->unsampled_reach = close.reach / close.reached;
+    row->entropy_sign = close.agreed[0] / close.told[0];
+    row->tail_sign = close.agreed[1] / close.told[1];
+    free(sampled);
     row->delta_norm = sqrt(delta2);
     row->log_likelihood_pos_after = likelihood(t, k, 1);
     row->log_likelihood_neg_after = likelihood(t, k, -1);

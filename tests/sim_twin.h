@@ -40,7 +40,11 @@ typedef struct twin_case {
     X(sequence_variance) X(sequence_variance_max) X(sequence_deviation) \
     X(sequence_deviation_max) X(sequence_bound) X(sequence_deviation_true) \
     X(sequence_deviation_true_max) X(sequence_above_bound) X(log_likelihood_pos) \
-    X(log_likelihood_pos_after) X(log_likelihood_neg) X(log_likelihood_neg_after)
+    X(log_likelihood_pos_after) X(log_likelihood_neg) X(log_likelihood_neg_after) \
+    X(tv) X(grad_head_share) X(upward_push_norm) X(upward_push_max) X(unsampled_reach) \
+    X(pushed_tokens) X(mean_drift) X(tail_step) X(entropy_change) X(entropy_change_law) \
+    X(entropy_sign) X(tail_change) X(tail_change_law) X(tail_sign) X(mean_square_head) \
+    X(mean_square_tail) X(tail_above_eps)
 /* clang-format on */
 
 typedef struct twin_row {

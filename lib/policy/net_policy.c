@@ -148,7 +148,9 @@ static const sg_policy_methods methods = {backend,
                                           sg_net_policy_expected_reward,
                                           save,
                                           load,
-                                          adopt};
+                                          adopt,
+                                          NULL,
+                                          NULL};
 
 double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses)
 {

@@ -485,9 +485,22 @@ static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error
     return status;
 }
 
+static size_t state_of(const sg_policy *policy, size_t prompt, const int32_t *tokens, size_t t)
+{
+    (void)tokens;
+    return prompt * policy->length + t;
+}
+
+static void row(const sg_policy *policy, size_t state, double *logits, double *mean_square)
+{
+    sg_rows_get_logits(of(policy)->rows, state, logits);
+    if (mean_square != NULL)
+        sg_rows_get_mean_square(of(policy)->rows, state, mean_square);
+}
+
 static const sg_policy_methods methods = {
-    backend, release, clone,           copy, forget, draw_responses, log_prob_of,
-    update,  observe, expected_reward, save, load,   adopt};
+    backend, release,         clone, copy, forget, draw_responses, log_prob_of, update,
+    observe, expected_reward, save,  load, adopt,  state_of,       row};
 
 static sg_status make(sg_policy **made, const sg_rows_config *shape, size_t prompts, size_t length,
                       sg_error *error)

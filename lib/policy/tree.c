@@ -393,6 +393,21 @@ static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error
     return SG_OK;
 }
 
+/* Mean squares are those of the state's own row, not of the bias that all have in common. */
+static void row(const sg_policy *policy, size_t state, double *logits, double *mean_square)
+{
+    const sg_tree *tree = sg_tree_of(policy);
+    size_t n = policy->vocabulary;
+    sg_tree_logits(tree, state, 0, n, logits);
+    if (mean_square == NULL)
+        return;
+    if (tree->v != NULL)
+        sg_tree_read(tree, tree->v, state, 0, n, mean_square);
+    double scale = tree->shape.precision == SG_FP32 ? SG_TREE_MOMENT_SCALE : 1;
+    for (size_t i = 0; i < n; i++)
+        mean_square[i] = tree->v != NULL ? mean_square[i] / (scale * scale) : NAN;
+}
+
 static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *error);
 
 static const sg_policy_methods methods = {backend,
@@ -407,7 +422,9 @@ static const sg_policy_methods methods = {backend,
                                           sg_tree_expected_reward,
                                           save,
                                           load,
-                                          adopt};
+                                          adopt,
+                                          sg_tree_state,
+                                          row};
 
 static bool alloc_arrays(sg_tree *tree)
 {

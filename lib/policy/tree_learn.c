@@ -8,10 +8,6 @@
 #include "policy/optimizer_kernels.h"
 #include "policy/tree_parts.h"
 
-/* fp32 moments are kept multiplied by 2^40, so that the square of a small gradient does not
- * underflow. */
-static const double FP32_MOMENT_SCALE = 0x1p40;
-
 typedef struct token_push {
     int32_t token;
     double push;
@@ -141,7 +137,7 @@ static void prepare_optimizer(update_job *job)
     const sg_optimizer *o = &job->step->optimizer;
     double time = (double)job->step->time;
     bool fp32 = job->tree->shape.precision == SG_FP32;
-    double moment = fp32 && o->kind != SG_SGD ? FP32_MOMENT_SCALE : 1;
+    double moment = fp32 && o->kind != SG_SGD ? SG_TREE_MOMENT_SCALE : 1;
     job->kernels = sg_rule_kernels_select(SG_FP64);
     job->rule = (sg_rule_numbers){
         .scale = job->factor * moment, .step = o->lr, .beta1 = o->beta1, .beta2 = o->beta2};

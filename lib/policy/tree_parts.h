@@ -9,6 +9,10 @@
 /* What the parts of the tree share; not for others. */
 enum { SG_TREE_CHUNK = 1024 };
 
+/* fp32 moments are kept multiplied by this, so that the square of a small gradient does not
+ * underflow. */
+#define SG_TREE_MOMENT_SCALE 0x1p40
+
 typedef struct sg_tree {
     sg_policy base;
     sg_tree_shape shape;

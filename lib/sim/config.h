@@ -140,6 +140,7 @@ typedef struct sg_config {
         int64_t seed, seeds; /* first seed and how many */
         int64_t steps;       /* gradient steps of a run */
         int64_t observe_every;
+        int64_t detail;          /* bool: look at every logit before and after a step */
         int64_t evaluate_every;  /* 0: never */
         int64_t threads;         /* 0: one per core */
         int64_t observe_samples; /* net: responses to a prompt that are looked at */

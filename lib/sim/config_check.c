@@ -109,6 +109,16 @@ static sg_status check_controls(const sg_config *config, const char *place, sg_e
     return SG_OK;
 }
 
+static sg_status check_detail(const sg_config *config, const char *place, sg_error *error)
+{
+    if (config->run.detail && config->policy.kind > SG_POLICY_TREE)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%srun.detail knows tables and trees, which keep a row of logits for every "
+                       "state; set policy.kind to one of them, or run.detail to no",
+                       place);
+    return SG_OK;
+}
+
 /* Does a prompt of this kind occur? */
 static bool has_family(const sg_config *config, sg_task_kind kind)
 {
@@ -216,6 +226,8 @@ sg_status sg_config_check(const sg_config *config, sg_error *error)
         status = check_heldout(config, place, error);
     if (status == SG_OK)
         status = check_controls(config, place, error);
+    if (status == SG_OK)
+        status = check_detail(config, place, error);
     if (status != SG_OK)
         return status;
     if (config->task.correct_mass * config->task.difficulty_spread >= 1)

@@ -190,6 +190,8 @@ const sg_config_key sg_config_keys[] = {
     WHOLE(run, steps, "400", 1, 1000000000, "gradient steps of a run"),
     WHOLE(run, observe_every, "1", 1, 1000000000,
           "a row of the table every so many gradient steps"),
+    CHOICE(run, detail, "no", no_yes, 0,
+           "fill the columns that need every logit before and after a step; table and tree"),
     WHOLE(run, evaluate_every, "0", 0, 1000000000,
           "score greedy answers and 16 samples every so many of them; 0: never"),
     WHOLE(run, observe_samples, "16", 1, 65536,

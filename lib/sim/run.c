@@ -19,7 +19,7 @@ static double policies_of(const sg_config *config)
         shadowed = shadowed || match == SG_MATCH_L2 || match == SG_MATCH_KL;
     }
     return 1 + 2 * shadowed + (double)config->rollout.lag + (config->update.kl_beta > 0) +
-           sg_config_distorts_parameters(config);
+           sg_config_distorts_parameters(config) + (config->run.detail != 0);
 }
 
 double sg_run_bytes(const sg_config *config)
@@ -31,7 +31,7 @@ double sg_run_bytes(const sg_config *config)
     return policies_of(config) * sg_config_policy_bytes(config) + rows * sizeof(sg_record) +
            samples * (20 + 16 * (double)sg_config_route_words(config)) + responses * 64 +
            part * (28 + 81 + sizeof(sg_replay_token)) + (double)config->task.prompts * 16 +
-           sg_evaluation_bytes(config);
+           sg_evaluation_bytes(config) + sg_detail_bytes(config);
 }
 
 static bool alloc_arrays(sg_run *run)
@@ -136,6 +136,8 @@ static sg_status make_policies(sg_run *run, const double *prior_logits, sg_error
         status = run->policy->methods->clone(run->policy, &run->probe, error);
     if (sg_config_distorts_parameters(run->config) && status == SG_OK)
         status = run->policy->methods->clone(run->policy, &run->engine, error);
+    if (run->config->run.detail && status == SG_OK)
+        status = sg_detail_alloc(run, error);
     return status;
 }
 
@@ -184,6 +186,7 @@ void sg_run_clear(sg_run *run)
     sg_policy_free(run->policy);
     sg_batch_free(run->batch);
     sg_evaluation_clear(&run->evaluation);
+    sg_detail_free(run->detail);
     void *arrays[] = {run->past,         run->prompt,       run->sample,
                       run->lengths,      run->tokens,       run->logp_rollout,
                       run->logp_old,     run->score,        run->routes,

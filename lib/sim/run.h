@@ -40,6 +40,9 @@ typedef struct sg_evaluation {
     size_t hard_count;
 } sg_evaluation;
 
+/* Room for a close look at a step. */
+typedef struct sg_detail sg_detail;
+
 typedef struct sg_run {
     const sg_config *config;
     const sg_task *task;
@@ -86,6 +89,8 @@ typedef struct sg_run {
     sg_batch *batch;                      /* likewise */
     sg_replay_token *replay;
     double *sorted; /* ratios in order */
+
+    sg_detail *detail; /* NULL without run.detail */
 
     double *expected; /* [prompts] */
     sg_evaluation evaluation;
@@ -151,6 +156,15 @@ sg_status sg_run_observe_after(sg_run *run, sg_observables *o, sg_error *error);
 size_t sg_run_log_ratios(const sg_run *run, size_t i, double *d);
 /* That of the objective by the sign of the advantage; 1 when it has none. */
 double sg_run_temperature(const sg_run *run, double advantage);
+/* The columns of run.detail, NaN without it. _before copies the logits; _after says what the step
+ * did to the rows of the visited states, when the clip left `factor` of the gradient. */
+sg_status sg_detail_alloc(sg_run *run, sg_error *error);
+void sg_detail_free(sg_detail *detail);
+double sg_detail_bytes(const sg_config *config);
+void sg_detail_unknown(sg_observables *o);
+void sg_detail_before(sg_run *run);
+void sg_detail_after(sg_run *run, const sg_policy_step *step, double factor, sg_observables *o);
+
 /* Mean over the prompts of the expected reward; each prompt's is left in run->expected. Exact, or
  * where only sampling can tell of 4096 samples in all (at least one a prompt). */
 sg_status sg_run_expected_reward(sg_run *run, double *expected, sg_error *error);

@@ -94,6 +94,34 @@
     REAL(delta_norm, "nat", "2-norm of the change of all logits")                                  \
     REAL(kl_old_new, "nat", "exact KL(policy before || after the step), mean over states")         \
     REAL(kl_new_old, "nat", "exact KL(policy after || before the step), mean over states")         \
+    REAL(tv, "",                                                                                   \
+         "total variation between the policies before and after the step, mean over states; nan, " \
+         "as all up to tail_above_eps, without run.detail")                                        \
+    REAL(grad_head_share, "", "part of the squared gradient norm that is in the head")             \
+    REAL(upward_push_norm, "",                                                                     \
+         "2-norm of the upward gradient on unsampled tokens, mean over states")                    \
+    REAL(upward_push_max, "", "largest of its entries")                                            \
+    REAL(unsampled_reach, "",                                                                      \
+         "largest rise of an unsampled logit of a state, mean, over the mean largest move of a "   \
+         "sampled one")                                                                            \
+    REAL(pushed_tokens, "",                                                                        \
+         "unsampled tokens whose logit rises by more than 1 % of the largest move of a sampled "   \
+         "one, mean over states")                                                                  \
+    REAL(mean_drift, "nat",                                                                        \
+         "mean change of all logits of a state, mean over states; 0 for plain gradients")          \
+    REAL(tail_step, "",                                                                            \
+         "size of the mean change of the tail logits over the learning rate, mean over states")    \
+    REAL(entropy_change, "nat", "what the step did to the entropy, mean over visited states")      \
+    REAL(entropy_change_law, "nat", "its first order under plain gradients: -Cov(log pi, lr g)")   \
+    REAL(entropy_sign, "", "share of visits to states where the two have the same sign")           \
+    REAL(tail_change, "", "what the step did to the tail mass, mean over visited states")          \
+    REAL(tail_change_law, "", "its first order under plain gradients: Cov(1 in tail, lr g)")       \
+    REAL(tail_sign, "", "share of visits to states where the two have the same sign")              \
+    REAL(mean_square_head, "",                                                                     \
+         "median over the head of the bias-corrected mean squared gradient of adam, mean over "    \
+         "states")                                                                                 \
+    REAL(mean_square_tail, "", "the same over the tail")                                           \
+    REAL(tail_above_eps, "", "share of tail logits whose root of it exceeds eps of adam")          \
     REAL(zero_std_groups, "",                                                                      \
          "share of groups of the current rollout whose rewards are all equal")                     \
     REAL(length, "", "mean number of tokens of the responses of the current rollout")              \

@@ -121,6 +121,8 @@ static sg_record *new_record(sg_run *run, size_t rollout, size_t step, double ex
     record->value.learning_rate = sg_learning_rate(run->config, step);
     record->value.J = expected;
     sg_run_leave_unevaluated(&record->value);
+    if (run->detail == NULL)
+        sg_detail_unknown(&record->value);
     return record;
 }
 
@@ -153,9 +155,11 @@ static void end_early(sg_run *run, size_t rollout, size_t step)
     run->ended_early = true;
 }
 
-static sg_status ascend(sg_run *run, size_t step, sg_policy_change *change, sg_error *error)
+/* Takes the step; what it did goes to `o`, which is NULL when nobody looks. */
+static sg_status ascend(sg_run *run, size_t step, sg_observables *o, sg_error *error)
 {
     const sg_config *config = run->config;
+    sg_policy_change change;
     sg_policy_step how = {.optimizer = {.kind = (sg_optimizer_kind)config->optimizer.kind,
                                         .lr = sg_learning_rate(config, step),
                                         .beta1 = config->optimizer.beta1,
@@ -171,8 +175,18 @@ static sg_status ascend(sg_run *run, size_t step, sg_policy_change *change, sg_e
             return status;
         how.optimizer.lr *= run->match_factor;
     }
-    return run->policy->methods->update(run->policy, &how, &run->minibatch, run->pushes, change,
-                                        error);
+    if (o != NULL && run->detail != NULL)
+        sg_detail_before(run);
+    sg_status status = run->policy->methods->update(run->policy, &how, &run->minibatch, run->pushes,
+                                                    o != NULL ? &change : NULL, error);
+    if (status != SG_OK || o == NULL)
+        return status;
+    keep_change(o, &change);
+    o->match_factor = run->match_factor;
+    o->match_idle = run->match_idle;
+    if (run->detail != NULL)
+        sg_detail_after(run, &how, change.clip_factor, o);
+    return sg_run_observe_after(run, o, error);
 }
 
 sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *alive,
@@ -181,7 +195,6 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
     double expected = 0;
     sg_replay_summary summary;
     sg_policy_observation look;
-    sg_policy_change change;
     bool observed = step == (size_t)run->config->run.steps ||
                     (step - 1) % (size_t)run->config->run.observe_every == 0;
     sg_status status = SG_OK;
@@ -220,12 +233,6 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
             status = sg_run_evaluate(run, step, o, error);
     }
     if (status == SG_OK)
-        status = ascend(run, step, observed ? &change : NULL, error);
-    if (status == SG_OK && observed) {
-        keep_change(o, &change);
-        o->match_factor = run->match_factor;
-        o->match_idle = run->match_idle;
-        status = sg_run_observe_after(run, o, error);
-    }
+        status = ascend(run, step, o, error);
     return status;
 }

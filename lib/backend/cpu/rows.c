@@ -217,6 +217,19 @@ void sg_rows_get_logits(const sg_rows *rows, size_t state, double *logits)
     rows->kernels->get(&view, logits, (double)rows->heads[state].exponent * LN2);
 }
 
+void sg_rows_get_mean_square(const sg_rows *rows, size_t state, double *mean_square)
+{
+    sg_row_view view = sg_rows_view(rows, state);
+    bool fp32 = rows->config.precision == SG_FP32;
+    double scale = fp32 ? SG_MOMENT_SCALE_FP32 : 1;
+    const float *single = view.v;
+    const double *wide = view.v;
+    for (size_t i = 0; i < rows->config.vocabulary; i++)
+        mean_square[i] = view.v == NULL ? NAN
+                         : fp32         ? (double)single[i] / (scale * scale)
+                                        : wide[i];
+}
+
 typedef struct copy_job {
     sg_rows *to;
     const sg_rows *from;
