@@ -154,10 +154,16 @@ START_TEST(fates_of_a_table_have_a_row_for_each_run)
     static const struct {
         const char *column;
         double alive, dead;
-    } expected[] = {{"survival", 200, 106},      {"censored", 1, 0},
-                    {"collapse", INFINITY, 106}, {"J_first", 0, 0},
-                    {"J_last", 1, 0.25},         {"J_best", 1, 1},
-                    {"J_mean", 0.995, 0.62},     {"divergence", INFINITY, INFINITY}};
+    } expected[] = {{"survival", 200, 106},
+                    {"censored", 1, 0},
+                    {"collapse", INFINITY, 106},
+                    {"J_first", 0, 0},
+                    {"J_last", 1, 0.25},
+                    {"J_best", 1, 1},
+                    {"J_mean", 0.995, 0.62},
+                    {"divergence", INFINITY, INFINITY},
+                    {"collapse_30", INFINITY, 103},
+                    {"collapse_70", INFINITY, 114}};
     for (size_t k = 0; k < sizeof expected / sizeof *expected; k++) {
         ptrdiff_t column = sg_table_find(fates, expected[k].column);
         ck_assert_int_ge(column, 0);

@@ -355,6 +355,8 @@ START_TEST(staleness_counts_seeds_and_failures)
     for (size_t arm = 0; arm < 2; arm++) {
         ck_assert_double_eq(cell(survival, "seeds", arm), 4);
         ck_assert_double_eq(cell(survival, "failed", arm), (double)arm);
+        ck_assert_double_eq(cell(survival, "failed_30", arm), (double)arm);
+        ck_assert_double_eq(cell(survival, "failed_70", arm), (double)arm);
         ck_assert_double_eq(cell(survival, "J_last", arm), 0.5);
     }
     ck_assert_double_eq(cell(survival, "survival", 0), 100);

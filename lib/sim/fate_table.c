@@ -10,8 +10,9 @@ static const char *const inputs[] = {"step",      "J",          "entropy", "tail
                                      "tail_mass", "logit_range"};
 static const char *const keys[] = {"objective", "params", "seed"};
 static const char *const outputs[] = {
-    "survival", "censored", "collapse", "divergence", "entropy_collapse", "entropy_explosion",
-    "stall",    "drawdown", "J_first",  "J_last",     "J_best",           "J_mean",
+    "survival",          "censored", "collapse", "divergence",  "entropy_collapse",
+    "entropy_explosion", "stall",    "drawdown", "collapse_30", "collapse_70",
+    "J_first",           "J_last",   "J_best",   "J_mean",
 };
 enum {
     INPUTS = sizeof inputs / sizeof *inputs,
@@ -33,8 +34,17 @@ static size_t run_end(const sg_table *table, const size_t key[KEYS], size_t firs
     return end;
 }
 
-static void summarize(const sg_fate *fate, const double *J, size_t n, double value[OUTPUTS])
+static double collapse_at(const sg_series *series, sg_fate_rule rule, double drop)
 {
+    rule.drop = drop;
+    return sg_fate_of(series, rule).collapse;
+}
+
+static void summarize(const sg_series *series, sg_fate_rule rule, double value[OUTPUTS])
+{
+    sg_fate fate = sg_fate_of(series, rule);
+    const double *J = series->J;
+    size_t n = series->n;
     double sum = 0, best = -INFINITY, last = NAN;
     size_t count = 0;
     for (size_t i = 0; i < n; i++) {
@@ -45,14 +55,16 @@ static void summarize(const sg_fate *fate, const double *J, size_t n, double val
         last = J[i];
         count++;
     }
-    const double values[OUTPUTS] = {fate->survival,
-                                    fate->censored,
-                                    fate->collapse,
-                                    fate->divergence,
-                                    fate->entropy_collapse,
-                                    fate->entropy_explosion,
-                                    fate->stall,
-                                    fate->drawdown,
+    const double values[OUTPUTS] = {fate.survival,
+                                    fate.censored,
+                                    fate.collapse,
+                                    fate.divergence,
+                                    fate.entropy_collapse,
+                                    fate.entropy_explosion,
+                                    fate.stall,
+                                    fate.drawdown,
+                                    collapse_at(series, rule, 0.3),
+                                    collapse_at(series, rule, 0.7),
                                     J[0],
                                     last,
                                     count > 0 ? best : NAN,
@@ -128,9 +140,8 @@ static sg_status fill(const sg_table *simulated, sg_fate_rule rule, const double
         for (size_t c = 0; c < INPUTS; c++)
             at[c] = cells + c * rows + first;
         sg_series series = {end - first, at[0], at[1], at[2], at[3], at[4], at[5]};
-        sg_fate fate = sg_fate_of(&series, rule);
         double value[OUTPUTS];
-        summarize(&fate, series.J, series.n, value);
+        summarize(&series, rule, value);
         status = add_row(fates, simulated, key, first, value, error);
     }
     return status;

@@ -32,9 +32,9 @@ typedef struct staleness {
 
 static const char *const curve_columns[] = {"minibatches", "step",   "runs",
                                             "reward_low",  "reward", "reward_high"};
-static const char *const survival_columns[] = {"minibatches",   "seeds",        "failed",
-                                               "survival",      "survival_low", "survival_median",
-                                               "survival_high", "J_last"};
+static const char *const survival_columns[] = {
+    "minibatches", "seeds",        "failed",          "failed_30",     "failed_70",
+    "survival",    "survival_low", "survival_median", "survival_high", "J_last"};
 enum {
     CURVE_COLUMNS = sizeof curve_columns / sizeof *curve_columns,
     SURVIVAL_COLUMNS = sizeof survival_columns / sizeof *survival_columns,
@@ -101,12 +101,23 @@ static sg_status add_curves(staleness *s, const sg_table *runs, int64_t level, s
     return status;
 }
 
+/* Runs of rows [first, end) that fail when `collapse` is the column of collapses. */
+static double failures(const sg_table *fates, const char *collapse, size_t first, size_t end)
+{
+    double count = 0;
+    for (size_t row = first; row < end; row++)
+        count += isfinite(number_of(fates, collapse, row)) ||
+                 isfinite(number_of(fates, "divergence", row));
+    return count;
+}
+
 /* Rows [first, end) are the runs of one arm. */
 static sg_status add_arm(staleness *s, const sg_table *fates, size_t first, size_t end,
                          int64_t level, sg_error *error)
 {
     size_t count = end - first, failed = 0;
-    double *steps = malloc(2 * count * sizeof *steps), *last = steps + count, spread[QUANTILES] = {0};
+    double *steps = malloc(2 * count * sizeof *steps), *last = steps + count,
+           spread[QUANTILES] = {0};
     if (steps == NULL)
         return sg_fail(error, SG_ENOMEM, "not enough memory for %zu runs", count);
     for (size_t i = 0; i < count; i++) {
@@ -119,9 +130,16 @@ static sg_status add_arm(staleness *s, const sg_table *fates, size_t first, size
         sg_stats_quantiles(steps, NULL, count, quantiles, spread, QUANTILES, NULL, error);
     if (status == SG_OK)
         status = sg_stats_quantiles(last, NULL, count, &quantiles[1], &median, 1, NULL, error);
-    const double values[SURVIVAL_COLUMNS] = {
-        (double)level, (double)count, (double)failed, sg_stats_mean(steps, count, NULL),
-        spread[0],     spread[1],     spread[2],      median};
+    const double values[SURVIVAL_COLUMNS] = {(double)level,
+                                             (double)count,
+                                             (double)failed,
+                                             failures(fates, "collapse_30", first, end),
+                                             failures(fates, "collapse_70", first, end),
+                                             sg_stats_mean(steps, count, NULL),
+                                             spread[0],
+                                             spread[1],
+                                             spread[2],
+                                             median};
     free(steps);
     s->runs += count;
     s->failed += failed;
