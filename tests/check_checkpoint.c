@@ -27,6 +27,8 @@ static const char *const variants[][8] = {
     {"policy.kind=tree", "policy.head=3", "policy.shared_bias=yes", "task.kind=path",
      "rollout.noise=0.1", "update.mismatch_cap=2", "run.seeds=3"},
     {"optimizer.kind=coupled-adam", "optimizer.lr=0.001", "run.seeds=2"},
+    {"optimizer.kind=sgd", "optimizer.lr=2", "policy.rows=light", "policy.vocabulary=5000",
+     "rollout.group=64", "rollout.lag=2", "update.objectives=[sapo,grpo:match=l2]"},
 };
 enum { VARIANTS = COUNT(variants) };
 

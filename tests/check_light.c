@@ -198,6 +198,7 @@ START_TEST(error_stays_below_its_bound)
         worst = distance(mine, z, n);
         ck_assert_msg(worst <= report.bound, "%s V %zu lr %g %s: off by %g, bound %g",
                       shape_names[t->shape], n, t->lr, t->objective, worst, report.bound);
+        ck_assert_double_le(fabs(mine[1] - z[1]), 2 * report.bound + 1e-11); /* the constant too */
         sg_row_observation a, b;
         sg_light_rows_observe(rows, 0, 1, &a);
         sg_rows_observe(dense, 0, 1, &b);

@@ -269,8 +269,8 @@ START_TEST(replay_keeps_the_experts_of_the_rollout)
     double replayed = weighted(policy, a);
     /* Parameters come and go; what is replayed stays, and is not part of a clone. */
     ck_assert(!policy->methods->clone(policy, &cloned, &error));
-    policy->methods->copy(policy, cloned);
-    policy->methods->adopt(policy, cloned);
+    ck_assert_int_eq(policy->methods->copy(policy, cloned, NULL), SG_OK);
+    ck_assert_int_eq(policy->methods->adopt(policy, cloned, NULL), SG_OK);
     ck_assert_double_eq(weighted(policy, a), replayed);
     double freely = weighted(cloned, a);
     ck_assert_double_ne(freely, replayed);

@@ -210,7 +210,7 @@ typedef struct fixture {
 static void start(fixture *f, sg_optimizer_kind kind)
 {
     static const uint32_t prompts[ANSWERS] = {1, 0, 1, 2, 1, 2, 1};
-    sg_tabular_shape shape = {PROMPTS, LENGTH, V, K, SG_FP64, kind};
+    sg_tabular_shape shape = {PROMPTS, LENGTH, V, K, SG_FP64, kind, false};
     double logits[V];
     memset(f, 0, sizeof *f);
     for (uint32_t v = 0; v < V; v++)

@@ -78,8 +78,10 @@ sg_status sg_light_rows_set_prior(sg_light_rows *rows, size_t state, sg_light_pr
                                   sg_error *error);
 sg_status sg_light_rows_set_logits(sg_light_rows *rows, size_t state, const double *logits,
                                    sg_error *error);
+/* With the constant that they were set with, moved like all else. */
 void sg_light_rows_get_logits(const sg_light_rows *rows, size_t state, double *logits);
-/* Copies every row of `source`, which has as many states, the same vocabulary and the same head. */
+/* Copies every row of `source`, which has as many states, the same vocabulary and the same head; the
+ * prior that they started from comes with them. */
 sg_status sg_light_rows_copy(sg_light_rows *rows, const sg_light_rows *source, sg_error *error);
 /* New rows of the same configuration and prior, with what every row of `source` holds. */
 sg_status sg_light_rows_clone(sg_light_rows **made, const sg_light_rows *source, sg_error *error);

@@ -93,16 +93,20 @@ static sg_status log_prob_of(sg_policy *policy, const sg_responses *responses, d
 
 /* ---- making, copying, storing */
 
-static void copy(sg_policy *policy, const sg_policy *source)
+static sg_status copy(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
+    (void)error;
     sg_net_copy(sg_net_policy_of(policy)->net, sg_net_policy_of(source)->net);
     sg_tensor_optimizer_copy(sg_net_policy_of(policy)->optimizer,
                              sg_net_policy_of(source)->optimizer);
+    return SG_OK;
 }
 
-static void adopt(sg_policy *policy, const sg_policy *source)
+static sg_status adopt(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
+    (void)error;
     sg_net_copy(sg_net_policy_of(policy)->net, sg_net_policy_of(source)->net);
+    return SG_OK;
 }
 
 static void forget(sg_policy *policy)
@@ -234,7 +238,7 @@ static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *erro
 {
     sg_status status = make(made, &sg_net_policy_of(policy)->shape, error);
     if (!status)
-        copy(*made, policy);
+        status = copy(*made, policy, error);
     return status;
 }
 

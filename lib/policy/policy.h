@@ -101,7 +101,7 @@ typedef struct sg_policy_methods {
     void (*free)(sg_policy *policy);
     /* A new policy of the same shape, parameters and optimiser state included. */
     sg_status (*clone)(const sg_policy *policy, sg_policy **made, sg_error *error);
-    void (*copy)(sg_policy *policy, const sg_policy *source); /* of the same shape */
+    sg_status (*copy)(sg_policy *policy, const sg_policy *source, sg_error *error); /* same shape */
     void (*forget)(sg_policy *policy); /* the optimiser state, not the parameters */
     /* Fills tokens, length and log_prob, the latter as the sampler sees it. */
     sg_status (*draw)(sg_policy *policy, const sg_policy_draw *draw, const sg_responses *responses,
@@ -120,12 +120,12 @@ typedef struct sg_policy_methods {
     sg_status (*expected_reward)(sg_policy *policy, const sg_reward *reward, double *expected,
                                  sg_error *error);
     /* All of its parameters and optimiser state, bit by bit, for a policy of the same shape. `to`
-     * NULL: only the number of bytes. */
+     * NULL: only the number of bytes, which may depend on what the policy went through. */
     size_t (*save)(const sg_policy *policy, void *to);
-    /* SG_EDATA when there are not as many bytes as save gives. */
+    /* SG_EDATA when these are not the bytes that save gave. */
     sg_status (*load)(sg_policy *policy, const void *from, size_t size, sg_error *error);
     /* The parameters of `source`, of the same shape; the optimiser state stays. NULL: cannot. */
-    void (*adopt)(sg_policy *policy, const sg_policy *source);
+    sg_status (*adopt)(sg_policy *policy, const sg_policy *source, sg_error *error);
     /* For a close look at policies that keep a row of logits for every state; NULL: not this one.
      * The number of the state in which token t of a response is said, and what stands there: its
      * logits, up to a constant that updates keep, -inf where underflowed; and Adam's mean square of

@@ -5,12 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/state_rows.h"
+
 /* Responses are handed to the backend state by state: those of prompt p occupy the slots
  * length * offset[p] + t * count[p] + rank, in the order in which they came. */
 typedef struct tabular {
     sg_policy base;
-    sg_rows *rows;
+    sg_state_rows rows;
     sg_rows_config shape;
+    bool light;
     size_t *count, *offset; /* [prompts], of the responses at hand */
     size_t capacity;        /* responses for which there is room */
     size_t *first_slot;     /* [capacity] */
@@ -28,7 +31,7 @@ static tabular *of(const sg_policy *policy)
 
 sg_rows *sg_tabular_rows(sg_policy *policy)
 {
-    return of(policy)->rows;
+    return of(policy)->rows.dense;
 }
 
 static sg_rows_config rows_of(const sg_tabular_shape *shape)
@@ -43,26 +46,21 @@ static sg_rows_config rows_of(const sg_tabular_shape *shape)
 double sg_tabular_bytes(const sg_tabular_shape *shape, size_t responses)
 {
     double states = (double)shape->prompts * (double)shape->length;
-    double arrays = (double)sg_optimizer_arrays(shape->optimizer);
-    double block =
-        states * (double)shape->vocabulary * (shape->precision == SG_FP64 ? 8 : 4) * arrays;
-    if (block < 1e15) { /* the block is asked for its exact size when that fits into a size_t */
-        sg_rows_config rows = rows_of(shape);
-        block = (double)sg_rows_bytes(&rows);
-    }
+    sg_rows_config rows = rows_of(shape);
+    double block = sg_state_rows_bytes(&rows, shape->light);
     return block + states * (sizeof(sg_row_observation) + sizeof(sg_row_change)) +
            (double)shape->prompts * 16 + (double)responses * (8 + (double)shape->length * 20);
 }
 
 static const char *backend(const sg_policy *policy)
 {
-    return sg_rows_backend_name(of(policy)->rows);
+    return sg_state_rows_name(&of(policy)->rows);
 }
 
 static void release(sg_policy *policy)
 {
     tabular *self = of(policy);
-    sg_rows_free(self->rows);
+    sg_state_rows_free(&self->rows);
     void *arrays[] = {self->count,       self->offset, self->first_slot,
                       self->tokens,      self->values, self->more,
                       self->observation, self->change, self->logits,
@@ -154,7 +152,7 @@ static void draw_distorted(tabular *self, const sg_policy_draw *draw)
         for (size_t t = 0; t < self->base.length && self->count[p] > 0; t++) {
             noise.prompt = (uint32_t)p;
             noise.sample = (uint32_t)t;
-            sg_rows_get_logits(self->rows, p * self->base.length + t, row.logits);
+            sg_state_rows_get_logits(&self->rows, p * self->base.length + t, row.logits);
             sg_sampler_prepare(&row, &draw->sampler, noise);
             size_t first = self->base.length * self->offset[p] + t * self->count[p];
             for (size_t j = first; j < first + self->count[p]; j++)
@@ -185,10 +183,10 @@ static sg_status draw_responses(sg_policy *policy, const sg_policy_draw *draw,
     if (!plain)
         draw_distorted(self, draw);
     for (run r = {0}; plain && next_run(self, &r);) {
-        sg_rows_draw(self->rows, r.state, r.states, r.samples, self->values + r.slot,
-                     self->tokens + r.slot);
-        sg_rows_log_prob(self->rows, r.state, r.states, r.samples, self->tokens + r.slot,
-                         self->values + r.slot);
+        sg_state_rows_draw(&self->rows, r.state, r.states, r.samples, self->values + r.slot,
+                           self->tokens + r.slot);
+        sg_state_rows_log_prob(&self->rows, r.state, r.states, r.samples, self->tokens + r.slot,
+                               self->values + r.slot);
     }
     for (size_t i = 0; i < responses->count; i++) {
         for (size_t t = 0; t < policy->length; t++) {
@@ -209,8 +207,8 @@ static sg_status log_prob_of(sg_policy *policy, const sg_responses *responses, d
         return status;
     gather_tokens(self, responses);
     for (run r = {0}; next_run(self, &r);)
-        sg_rows_log_prob(self->rows, r.state, r.states, r.samples, self->tokens + r.slot,
-                         self->values + r.slot);
+        sg_state_rows_log_prob(&self->rows, r.state, r.states, r.samples, self->tokens + r.slot,
+                               self->values + r.slot);
     for (size_t i = 0; i < responses->count; i++)
         for (size_t t = 0; t < policy->length; t++)
             log_prob[i * responses->room + t] = self->values[slot(self, responses, i, t)];
@@ -261,10 +259,10 @@ static sg_status clip(tabular *self, double limit, bool projected, double *norm,
     double norm2 = 0;
     size_t total = 0;
     for (run r = {0}; next_run(self, &r);) {
-        sg_rows_log_prob(self->rows, r.state, r.states, r.samples, self->tokens + r.slot,
-                         self->more + r.slot);
+        sg_state_rows_log_prob(&self->rows, r.state, r.states, r.samples, self->tokens + r.slot,
+                               self->more + r.slot);
         if (r.samples > 0)
-            sg_rows_observe(self->rows, r.state, r.states, self->observation);
+            sg_state_rows_observe(&self->rows, r.state, r.states, self->observation);
         for (size_t s = 0; s < r.states && r.samples > 0; s++, total += r.samples) {
             for (size_t j = 0; j < r.samples; j++)
                 sample[j] = (token_push){self->tokens[total + j], self->values[total + j],
@@ -357,13 +355,10 @@ static sg_status update(sg_policy *policy, const sg_policy_step *step,
         recentre(self);
     if (step->clip_norm > 0)
         status = clip(self, step->clip_norm, projected, &norm, &factor, error);
-    void (*move)(sg_rows *, const sg_optimizer *, uint64_t, size_t, size_t, size_t, const int32_t *,
-                 const double *, sg_row_change *) =
-        projected ? sg_rows_update_projected : sg_rows_update;
     for (run r = {0}; status == SG_OK && next_run(self, &r);)
-        move(self->rows, &step->optimizer, step->time, r.state, r.states, r.samples,
-             self->tokens + r.slot, self->values + r.slot,
-             change != NULL ? self->change + r.state : NULL);
+        status = sg_state_rows_update(&self->rows, step, r.state, r.states, r.samples,
+                                      self->tokens + r.slot, self->values + r.slot,
+                                      change != NULL ? self->change + r.state : NULL, error);
     if (status != SG_OK || change == NULL)
         return status;
     *change = (sg_policy_change){.clip_factor = factor};
@@ -389,7 +384,7 @@ static sg_status observe(sg_policy *policy, const sg_reward *reward, sg_policy_o
     double share = 1 / (double)states;
     *o = (sg_policy_observation){
         .tail_mass_right = NAN, .tail_mass_losers = NAN, .losers_share = NAN};
-    sg_rows_observe(self->rows, 0, states, self->observation);
+    sg_state_rows_observe(&self->rows, 0, states, self->observation);
     for (size_t state = 0; state < states; state++) {
         const sg_row_observation *row = &self->observation[state];
         o->entropy += row->entropy * share;
@@ -414,7 +409,7 @@ static double expect_positions(tabular *self, const sg_reward *reward, size_t pr
     for (size_t t = 0; t < self->base.length; t++) {
         size_t count;
         const int32_t *right = reward->right(reward->context, prompt, t, &count);
-        double mass = sg_rows_mass(self->rows, prompt * self->base.length + t, right, count);
+        double mass = sg_state_rows_mass(&self->rows, prompt * self->base.length + t, right, count);
         product *= mass;
         sum += mass;
     }
@@ -429,7 +424,8 @@ static double expect_states(tabular *self, const sg_reward *reward, size_t promp
     for (size_t t = 0; t < self->base.length; t++) {
         memset(next, 0, (size_t)reward->states * sizeof *next);
         for (int32_t token = 0; token < (int32_t)self->shape.head; token++) {
-            double mass = sg_rows_mass(self->rows, prompt * self->base.length + t, &token, 1);
+            double mass =
+                sg_state_rows_mass(&self->rows, prompt * self->base.length + t, &token, 1);
             for (int32_t s = 0; s < reward->states; s++) {
                 int32_t to = here[s] > 0 ? reward->next(reward->context, prompt, t, s, token)
                                          : SG_REWARD_LOST;
@@ -457,32 +453,29 @@ static sg_status expected_reward(sg_policy *policy, const sg_reward *reward, dou
 
 static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *error);
 
-static void copy(sg_policy *policy, const sg_policy *source)
+static sg_status copy(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
-    sg_rows_copy(of(policy)->rows, of(source)->rows);
+    return sg_state_rows_copy(&of(policy)->rows, &of(source)->rows, error);
 }
 
-static void adopt(sg_policy *policy, const sg_policy *source)
+static sg_status adopt(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
-    sg_rows_adopt(of(policy)->rows, of(source)->rows);
+    return sg_state_rows_adopt(&of(policy)->rows, &of(source)->rows, error);
 }
 
 static void forget(sg_policy *policy)
 {
-    sg_rows_forget(of(policy)->rows);
+    sg_state_rows_forget(&of(policy)->rows);
 }
 
 static size_t save(const sg_policy *policy, void *to)
 {
-    return sg_rows_save(of(policy)->rows, to);
+    return sg_state_rows_save(&of(policy)->rows, to);
 }
 
 static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error *error)
 {
-    sg_status status = sg_policy_check_size(size, save(policy, NULL), error);
-    if (status == SG_OK)
-        sg_rows_load(of(policy)->rows, from);
-    return status;
+    return sg_state_rows_load(&of(policy)->rows, from, size, error);
 }
 
 static size_t state_of(const sg_policy *policy, size_t prompt, const int32_t *tokens, size_t t)
@@ -493,17 +486,18 @@ static size_t state_of(const sg_policy *policy, size_t prompt, const int32_t *to
 
 static void row(const sg_policy *policy, size_t state, double *logits, double *mean_square)
 {
-    sg_rows_get_logits(of(policy)->rows, state, logits);
+    sg_state_rows_get_logits(&of(policy)->rows, state, logits);
     if (mean_square != NULL)
-        sg_rows_get_mean_square(of(policy)->rows, state, mean_square);
+        sg_state_rows_get_mean_square(&of(policy)->rows, state, policy->vocabulary, mean_square);
 }
 
 static const sg_policy_methods methods = {
     backend, release,         clone, copy, forget, draw_responses, log_prob_of, update,
     observe, expected_reward, save,  load, adopt,  state_of,       row};
 
-static sg_status make(sg_policy **made, const sg_rows_config *shape, size_t prompts, size_t length,
-                      sg_error *error)
+/* All but the rows. */
+static sg_status make(sg_policy **made, const sg_rows_config *shape, bool light, size_t prompts,
+                      size_t length, sg_error *error)
 {
     *made = NULL;
     tabular *self = calloc(1, sizeof *self);
@@ -514,43 +508,47 @@ static sg_status make(sg_policy **made, const sg_rows_config *shape, size_t prom
                              .prompts = prompts,
                              .length = length,
                              .vocabulary = shape->vocabulary,
-                             .bytes = (double)sg_rows_bytes(shape)};
+                             .bytes = sg_state_rows_bytes(shape, light)};
     self->shape = *shape;
+    self->light = light;
     self->count = calloc(prompts, sizeof *self->count);
     self->offset = calloc(prompts, sizeof *self->offset);
     self->observation = calloc(shape->states, sizeof *self->observation);
     self->change = calloc(shape->states, sizeof *self->change);
-    sg_status status = SG_OK;
-    if (!self->count || !self->offset || !self->observation || !self->change)
-        status = sg_fail(error, SG_ENOMEM, "not enough memory for a policy of %zu states",
-                         shape->states);
-    if (status == SG_OK)
-        status = sg_rows_alloc(&self->rows, SG_BACKEND_AUTO, shape, error);
-    if (status == SG_OK)
-        *made = &self->base;
-    else
+    if (!self->count || !self->offset || !self->observation || !self->change) {
         release(&self->base);
+        return sg_fail(error, SG_ENOMEM, "not enough memory for a policy of %zu states",
+                       shape->states);
+    }
+    *made = &self->base;
+    return SG_OK;
+}
+
+static sg_status done(sg_policy **policy, sg_status status)
+{
+    if (status != SG_OK) {
+        sg_policy_free(*policy);
+        *policy = NULL;
+    }
     return status;
 }
 
 static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *error)
 {
-    sg_status status = make(made, &of(policy)->shape, policy->prompts, policy->length, error);
+    const tabular *self = of(policy);
+    sg_status status =
+        make(made, &self->shape, self->light, policy->prompts, policy->length, error);
     if (status == SG_OK)
-        copy(*made, policy);
-    return status;
+        status = sg_state_rows_clone(&of(*made)->rows, &self->shape, &self->rows, error);
+    return done(made, status);
 }
 
 sg_status sg_tabular_alloc(sg_policy **policy, const sg_tabular_shape *shape, const double *logits,
                            sg_error *error)
 {
     sg_rows_config rows = rows_of(shape);
-    sg_status status = make(policy, &rows, shape->prompts, shape->length, error);
-    for (size_t state = 0; status == SG_OK && state < rows.states; state++)
-        status = sg_rows_set_logits(of(*policy)->rows, state, logits, error);
-    if (status != SG_OK) {
-        sg_policy_free(*policy);
-        *policy = NULL;
-    }
-    return status;
+    sg_status status = make(policy, &rows, shape->light, shape->prompts, shape->length, error);
+    if (status == SG_OK)
+        status = sg_state_rows_alloc(&of(*policy)->rows, &rows, shape->light, logits, error);
+    return done(policy, status);
 }

@@ -12,6 +12,7 @@ typedef struct sg_tabular_shape {
     size_t vocabulary, head;
     sg_precision precision;
     sg_optimizer_kind optimizer;
+    bool light; /* light rows: fp64, sgd only, at a cost that does not grow with the vocabulary */
 } sg_tabular_shape;
 
 /* Memory in bytes, the arrays for `responses` responses included; a double, since it may exceed any
@@ -23,7 +24,7 @@ double sg_tabular_bytes(const sg_tabular_shape *shape, size_t responses);
 sg_status sg_tabular_alloc(sg_policy **policy, const sg_tabular_shape *shape, const double *logits,
                            sg_error *error);
 
-/* The table behind it. */
+/* The dense table behind it; NULL for light rows. */
 sg_rows *sg_tabular_rows(sg_policy *policy);
 
 #endif

@@ -342,14 +342,18 @@ static void copy_parts(sg_tree *to, const sg_tree *from, size_t count)
     memcpy(to->log_norm, from->log_norm, to->states * sizeof *to->log_norm);
 }
 
-static void copy(sg_policy *policy, const sg_policy *source)
+static sg_status copy(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
+    (void)error;
     copy_parts(sg_tree_of(policy), sg_tree_of(source), PARTS);
+    return SG_OK;
 }
 
-static void adopt(sg_policy *policy, const sg_policy *source)
+static sg_status adopt(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
+    (void)error;
     copy_parts(sg_tree_of(policy), sg_tree_of(source), 1);
+    return SG_OK;
 }
 
 static void forget(sg_policy *policy)
@@ -489,7 +493,7 @@ static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *erro
 {
     sg_status status = make(made, &sg_tree_of(policy)->shape, error);
     if (status == SG_OK)
-        copy(*made, policy);
+        status = copy(*made, policy, error);
     return status;
 }
 

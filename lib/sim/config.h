@@ -79,6 +79,7 @@ typedef struct sg_config {
         int64_t tail; /* sg_tail_shape */
         double tail_exponent;
         int64_t precision;   /* sg_precision */
+        int64_t rows;        /* table: 0 dense, 1 light */
         int64_t merge;       /* tree: prefixes of equal sum modulo this share a state; 0: none do */
         int64_t shared_bias; /* tree: bool */
         /* net: see sg_net_config */

@@ -87,6 +87,16 @@ static sg_status check_policy(const sg_config *config, const char *place, sg_err
     sg_error why;
     if (sg_config_policy_check(config, &why) != SG_OK)
         return sg_fail(error, SG_EARGUMENT, "%spolicy: %s", place, why.message);
+    if (config->policy.rows != 0 && config->policy.kind != SG_POLICY_TABULAR)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%spolicy.rows light belongs to tables; set policy.kind to tabular or "
+                       "policy.rows to dense",
+                       place);
+    if (config->policy.rows != 0 && config->optimizer.kind != SG_SGD)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%spolicy.rows light needs steps that depend on the probability alone, as "
+                       "those of sgd; set optimizer.kind to sgd or policy.rows to dense",
+                       place);
     return SG_OK;
 }
 

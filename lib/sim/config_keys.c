@@ -16,6 +16,7 @@
     }
 NAMES(policy_kind, "tabular", "tree", "net")
 NAMES(no_yes, "no", "yes")
+NAMES(rows, "dense", "light")
 NAMES(head_shape, "geometric", "zipf")
 NAMES(tail_shape, "uniform", "zipf")
 NAMES(precision, "fp32", "fp64")
@@ -78,6 +79,8 @@ const sg_config_key sg_config_keys[] = {
     CHOICE(policy, tail, "uniform", tail_shape, 0, "shape of the tail at the start"),
     REAL(policy, tail_exponent, "1", 0, 10, "exponent of a zipf tail"),
     CHOICE(policy, precision, "fp32", precision, 0, "of logits and optimiser state"),
+    CHOICE(policy, rows, "dense", rows, 0,
+           "tabular with optimizer.kind sgd: light ones cost the same at any vocabulary, in fp64"),
     WHOLE(policy, merge, "0", 0, 4096,
           "tree: prefixes with equal sums of tokens modulo this share a state; 0: none do"),
     CHOICE(policy, shared_bias, "no", no_yes, 0, "tree: a bias that all states have in common"),

@@ -75,9 +75,9 @@ void sg_detail_free(sg_detail *d)
     free(d);
 }
 
-void sg_detail_before(sg_run *run)
+sg_status sg_detail_before(sg_run *run, sg_error *error)
 {
-    run->policy->methods->adopt(run->detail->before, run->policy);
+    return run->policy->methods->adopt(run->detail->before, run->policy, error);
 }
 
 void sg_detail_unknown(sg_observables *o)

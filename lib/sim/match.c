@@ -42,10 +42,11 @@ static sg_status try(sg_run *run, const sg_policy_step *step, double factor, dou
     sg_policy_step how = *step;
     sg_policy_change change;
     how.optimizer.lr *= factor;
-    run->policy->methods->copy(run->probe, run->policy);
-    sg_status status =
-        run->probe->methods->update(run->probe, &how, &run->minibatch, run->pushes, &change, error);
-    *size = size_of(run, &change);
+    sg_status status = run->policy->methods->copy(run->probe, run->policy, error);
+    if (status == SG_OK)
+        status = run->probe->methods->update(run->probe, &how, &run->minibatch, run->pushes,
+                                             &change, error);
+    *size = status == SG_OK ? size_of(run, &change) : 0;
     return status;
 }
 
@@ -81,9 +82,10 @@ sg_status sg_run_match_step(sg_run *run, const sg_policy_step *step, sg_error *e
     sg_policy_step plain = *step;
     sg_policy_change reference;
     plain.projection = SG_PROJECTION_NONE;
-    methods->adopt(run->shadow, run->policy);
-    sg_status status = methods->update(run->shadow, &plain, &run->minibatch, run->reference_pushes,
-                                       &reference, error);
+    sg_status status = methods->adopt(run->shadow, run->policy, error);
+    if (status == SG_OK)
+        status = methods->update(run->shadow, &plain, &run->minibatch, run->reference_pushes,
+                                 &reference, error);
     if (status != SG_OK)
         return status;
     if (reference.delta_norm == 0) {

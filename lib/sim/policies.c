@@ -17,6 +17,7 @@ static sg_tabular_shape tabular_shape(const sg_config *config)
         .head = (size_t)config->policy.head,
         .precision = (sg_precision)config->policy.precision,
         .optimizer = (sg_optimizer_kind)config->optimizer.kind,
+        .light = config->policy.rows != 0,
     };
 }
 

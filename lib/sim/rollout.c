@@ -59,7 +59,9 @@ static sg_status draw(sg_run *run, size_t rollout, sg_error *error)
         return status;
     sg_run_blank(&run->rollout);
     if (lag > 0)
-        methods->copy(run->past[rollout % lag], run->policy);
+        status = methods->copy(run->past[rollout % lag], run->policy, error);
+    if (status != SG_OK)
+        return status;
     if (sampler == run->policy && lag == 0 && sg_sampler_is_plain(&how.sampler))
         memcpy(run->logp_old, run->logp_rollout,
                run->rollout.count * run->length * sizeof *run->logp_old);

@@ -162,7 +162,7 @@ sg_status sg_detail_alloc(sg_run *run, sg_error *error);
 void sg_detail_free(sg_detail *detail);
 double sg_detail_bytes(const sg_config *config);
 void sg_detail_unknown(sg_observables *o);
-void sg_detail_before(sg_run *run);
+sg_status sg_detail_before(sg_run *run, sg_error *error);
 void sg_detail_after(sg_run *run, const sg_policy_step *step, double factor, sg_observables *o);
 
 /* Mean over the prompts of the expected reward; each prompt's is left in run->expected. Exact, or

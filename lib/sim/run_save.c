@@ -50,8 +50,15 @@ static size_t fixed_size(const sg_run *run)
     list_parts(run, parts);
     for (size_t i = 0; i < PARTS; i++)
         size += parts[i].size;
+    return size;
+}
+
+/* Each policy follows its size: light rows take what they need. */
+static size_t policies_size(const sg_run *run)
+{
+    size_t size = 0;
     for (size_t i = 0; policy_at(run, i) != NULL; i++)
-        size += run->policy->methods->save(policy_at(run, i), NULL);
+        size += sizeof(uint64_t) + run->policy->methods->save(policy_at(run, i), NULL);
     return size;
 }
 
@@ -65,43 +72,69 @@ size_t sg_run_save(const sg_run *run, void *to)
     char *at = to;
     size_t records = run->record_count * sizeof *run->records;
     if (to == NULL)
-        return fixed_size(run) + records;
+        return fixed_size(run) + policies_size(run) + records;
     memcpy(at, &now, sizeof now);
     at += sizeof now;
     list_parts(run, parts);
     for (size_t i = 0; i < PARTS; at += parts[i++].size)
         memcpy(at, parts[i].at, parts[i].size);
-    for (size_t i = 0; policy_at(run, i) != NULL; i++)
-        at += run->policy->methods->save(policy_at(run, i), at);
+    for (size_t i = 0; policy_at(run, i) != NULL; i++) {
+        uint64_t size = run->policy->methods->save(policy_at(run, i), at + sizeof size);
+        memcpy(at, &size, sizeof size);
+        at += sizeof size + size;
+    }
     memcpy(at, run->records, records);
     return (size_t)(at - (char *)to) + records;
+}
+
+static sg_status misfit(sg_error *error)
+{
+    return sg_fail(error, SG_EDATA,
+                   "the state of a run in the checkpoint does not fit the experiment; start again "
+                   "without it");
+}
+
+static sg_status load_policies(sg_run *run, const char **at, size_t *left, sg_error *error)
+{
+    for (size_t i = 0; policy_at(run, i) != NULL; i++) {
+        uint64_t size;
+        if (*left < sizeof size)
+            return misfit(error);
+        memcpy(&size, *at, sizeof size);
+        *at += sizeof size;
+        *left -= sizeof size;
+        if (*left < size)
+            return misfit(error);
+        sg_status status = run->policy->methods->load(policy_at(run, i), *at, (size_t)size, error);
+        if (status != SG_OK)
+            return status;
+        *at += size;
+        *left -= (size_t)size;
+    }
+    return SG_OK;
 }
 
 sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *error)
 {
     const char *at = from;
-    size_t fixed = fixed_size(run);
+    size_t fixed = fixed_size(run), left = size - fixed;
     counters then = {0};
     if (size >= fixed)
         memcpy(&then, at, sizeof then);
     if (size < fixed || then.records > run->record_capacity ||
-        size != fixed + (size_t)then.records * sizeof *run->records ||
         then.step > (uint64_t)run->config->run.steps)
-        return sg_fail(error, SG_EDATA,
-                       "the state of a run in the checkpoint does not fit the experiment; start "
-                       "again without it");
+        return misfit(error);
     part parts[PARTS];
     at += sizeof then;
     list_parts(run, parts);
     for (size_t i = 0; i < PARTS; at += parts[i++].size)
         memcpy(parts[i].at, at, parts[i].size);
-    sg_status status = SG_OK;
-    for (size_t i = 0; policy_at(run, i) != NULL && status == SG_OK; i++) {
-        size_t bytes = run->policy->methods->save(policy_at(run, i), NULL);
-        status = run->policy->methods->load(policy_at(run, i), at, bytes, error);
-        at += bytes;
-    }
-    memcpy(run->records, at, (size_t)then.records * sizeof *run->records);
+    sg_status status = load_policies(run, &at, &left, error);
+    if (status != SG_OK)
+        return status;
+    if (left != (size_t)then.records * sizeof *run->records)
+        return misfit(error);
+    memcpy(run->records, at, left);
     run->step = (size_t)then.step;
     run->record_count = (size_t)then.records;
     run->mean_reward = then.mean_reward;
@@ -111,5 +144,5 @@ sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *erro
     run->length_wrong = then.length_wrong;
     run->match_idle = then.match_idle;
     run->sampler_flips = then.sampler_flips;
-    return status == SG_OK ? sg_run_replay_routes(run, error) : status;
+    return sg_run_replay_routes(run, error);
 }

@@ -169,16 +169,16 @@ static sg_status ascend(sg_run *run, size_t step, sg_observables *o, sg_error *e
                           .time = step,
                           .clip_norm = config->optimizer.clip_norm,
                           .projection = (sg_projection)run->controls.projection};
+    sg_status status = SG_OK;
     if (run->shadow != NULL) {
-        sg_status status = sg_run_match_step(run, &how, error);
-        if (status != SG_OK)
-            return status;
+        status = sg_run_match_step(run, &how, error);
         how.optimizer.lr *= run->match_factor;
     }
-    if (o != NULL && run->detail != NULL)
-        sg_detail_before(run);
-    sg_status status = run->policy->methods->update(run->policy, &how, &run->minibatch, run->pushes,
-                                                    o != NULL ? &change : NULL, error);
+    if (status == SG_OK && o != NULL && run->detail != NULL)
+        status = sg_detail_before(run, error);
+    if (status == SG_OK)
+        status = run->policy->methods->update(run->policy, &how, &run->minibatch, run->pushes,
+                                              o != NULL ? &change : NULL, error);
     if (status != SG_OK || o == NULL)
         return status;
     keep_change(o, &change);

@@ -35,6 +35,7 @@ struct sg_light_prior {
     double *sum[SG_LIGHT_LEVELS]; /* sums of 64 q, of 64 of those, ... */
     double total;                 /* sum q */
     double scale;                 /* x = q / scale is at most 1 */
+    double offset;                /* of the logits that it was made from: z = log q + offset */
     sg_light_sums sums[2];        /* head, tail */
     int32_t *heavy;               /* heavy tokens in increasing order, and their q */
     double *heavy_q;
@@ -45,8 +46,10 @@ struct sg_light_prior {
 
 typedef struct sg_light_row {
     sg_light_prior *base;
-    bool owned;                     /* base is this row's alone: explicit tokens have q = 0 there */
-    double s[SG_LIGHT_ORDER];       /* S1..S4 */
+    bool owned;               /* base is this row's alone: explicit tokens have q = 0 there */
+    double s[SG_LIGHT_ORDER]; /* S1..S4 */
+    double offset;            /* z = log q + offset + exponent log 2 */
+    int64_t exponent;
     sg_light_sums sums[2];          /* of the tokens that are light now */
     double inverse[SG_LIGHT_TERMS]; /* coefficients of 1/y */
     double explicit_total, light_total, total;

@@ -209,6 +209,7 @@ sg_status sg_light_prior_alloc(sg_light_prior **prior, size_t vocabulary, size_t
     const char *name;
     bool done = made != NULL;
     if (done) {
+        made->offset = max;
         for (size_t v = 0; v < vocabulary; v++)
             made->q[v] = logits[v] - max;
         sg_vec_exp(vocabulary, made->q, made->q);

@@ -178,6 +178,8 @@ bool sg_light_row_init(sg_light_row *row, const sg_light_rows *rows, sg_light_pr
     }
     row->owned = false;
     row->threshold = 0x1p-10;
+    row->offset = prior->offset;
+    row->exponent = 0;
     row->bound = 0;
     row->updates = row->rebases = row->folds = 0;
     return sg_light_row_restart(row, rows);

@@ -110,8 +110,12 @@ sg_status sg_light_rows_set_logits(sg_light_rows *rows, size_t state, const doub
 
 void sg_light_rows_get_logits(const sg_light_rows *rows, size_t state, double *logits)
 {
-    sg_light_row_carry(&rows->row[state], rows->kernels, 1, 1, logits);
+    const sg_light_row *row = &rows->row[state];
+    double offset = row->offset + (double)row->exponent * 0x1.62e42fefa39efp-1;
+    sg_light_row_carry(row, rows->kernels, 1, 1, logits);
     sg_vec_log(rows->vocabulary, logits, logits);
+    for (size_t v = 0; v < rows->vocabulary; v++)
+        logits[v] += offset;
 }
 
 static bool copy_row(sg_light_row *to, const sg_light_row *from)
@@ -142,6 +146,9 @@ sg_status sg_light_rows_copy(sg_light_rows *rows, const sg_light_rows *source, s
     for (size_t s = 0; s < rows->config.states; s++)
         if (!copy_row(&rows->row[s], &source->row[s]))
             return no_memory(error, rows);
+    sg_light_prior_retain(source->prior);
+    sg_light_prior_free(rows->prior);
+    rows->prior = source->prior;
     return SG_OK;
 }
 

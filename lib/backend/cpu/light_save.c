@@ -79,6 +79,8 @@ static void pass_numbers(walk *w, sg_light_row *row, size_t vocabulary)
         void *at;
         size_t size;
     } part[] = {{row->s, sizeof row->s},
+                {&row->offset, sizeof(double)},
+                {&row->exponent, sizeof(int64_t)},
                 {row->sums, sizeof row->sums},
                 {row->inverse, sizeof row->inverse},
                 {&row->explicit_total, sizeof(double)},

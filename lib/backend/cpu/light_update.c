@@ -64,7 +64,8 @@ static bool own(sg_light_row *row)
     return true;
 }
 
-/* q0 = q and S = 0: light tokens are taken at their present values, heavy ones chosen anew. */
+/* q0 = q and S = 0: light tokens are taken at their present values, heavy ones chosen anew. The
+ * factors are powers of two; explicit tokens may have theirs already. */
 static bool rebase(sg_light_row *row, const sg_light_rows *rows, double threshold,
                    double light_factor, double explicit_factor)
 {
@@ -75,6 +76,7 @@ static bool rebase(sg_light_row *row, const sg_light_rows *rows, double threshol
             return false;
     }
     sg_light_row_carry(row, rows->kernels, light_factor, explicit_factor, to->q);
+    row->exponent -= ilogb(light_factor);
     if (!row->owned) {
         sg_light_prior_free(row->base);
         row->base = to;
