@@ -37,6 +37,13 @@ static void small(sg_config *config)
     set(config, "run.steps=4");
 }
 
+static double cell(const sg_table *table, const char *column, size_t row)
+{
+    ptrdiff_t found = sg_table_find(table, column);
+    ck_assert_msg(found >= 0, "no column %s", column);
+    return sg_table_get_number(table, (size_t)found, row);
+}
+
 typedef struct whole_run {
     sg_task task;
     double logits[60];
@@ -94,7 +101,7 @@ START_TEST(prompts_show_what_they_ask_for)
     double logits[60];
     sg_task task;
     small(&config);
-    set(&config, "task.families=path+modular-sum+copy+reverse+correct-set");
+    set(&config, "task.families=path+path+modular-sum+copy+reverse+correct-set");
     set(&config, "task.prompts=60");
     set(&config, "task.overrun=%d", _i);
     set(&config, "task.heldout=7");
@@ -238,6 +245,32 @@ START_TEST(advantages_of_graded_rewards_by_their_formulas)
 }
 END_TEST
 
+/* ---- rare tokens ---- */
+
+/* A right set in a uniform tail: size / (V - K) of its mass for each token, and a warm start finds
+ * it. */
+START_TEST(right_tokens_may_stand_in_the_tail)
+{
+    static sg_config config;
+    sg_table *table;
+    sg_error error = {0};
+    small(&config);
+    set(&config, "policy.kind=tabular");
+    set(&config, "policy.precision=fp64");
+    set(&config, "policy.tail_mass=0.27");
+    set(&config, "task.kind=correct-set");
+    set(&config, "task.correct_place=tail");
+    set(&config, "task.correct_size=10");
+    for (int warm = 0; warm < 2; warm++) {
+        set(&config, "start.success=%s", warm ? "0.5" : "0");
+        ck_assert_msg(sg_simulate(&config, NULL, &table, &error) == SG_OK, "%s", error.message);
+        double J = cell(table, "J", 0);
+        ck_assert(warm ? J >= 0.5 && J < 0.6 : fabs(J - 0.05 * 0.05) < 1e-12);
+        sg_table_free(table);
+    }
+}
+END_TEST
+
 /* ---- everything with everything ---- */
 
 static const char *const policies[] = {"tabular", "tree"};
@@ -264,13 +297,6 @@ static const char *refusal(const char *policy, const char *kind, const char *kno
     if (strcmp(knob, "start.success=0.35") == 0 && table && strcmp(kind, "modular-sum") == 0)
         return "came to a success rate of 0.315"; /* its tokens are independent of each other */
     return NULL;
-}
-
-static double cell(const sg_table *table, const char *column, size_t row)
-{
-    ptrdiff_t found = sg_table_find(table, column);
-    ck_assert_msg(found >= 0, "no column %s", column);
-    return sg_table_get_number(table, (size_t)found, row);
 }
 
 START_TEST(every_task_trains_or_is_refused)
@@ -333,6 +359,7 @@ Suite *families_suite(void)
     tcase_add_loop_test(tests, family_scores_agree_with_the_exact_reward, 0, 2);
     tcase_add_test(tests, difficulty_spread_leaves_more_flat_groups);
     tcase_add_loop_test(tests, advantages_of_graded_rewards_by_their_formulas, 0, 8);
+    tcase_add_test(tests, right_tokens_may_stand_in_the_tail);
     tcase_add_loop_test(tests, every_task_trains_or_is_refused, 0, POLICIES * KINDS * KNOBS);
     suite_add_tcase(suite, tests);
     return suite;

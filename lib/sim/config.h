@@ -98,6 +98,7 @@ typedef struct sg_config {
         double correct_mass;  /* their probability at the start, about (see task.h) */
         double
             difficulty_spread; /* factor between the easiest prompt's correct_mass and the mean's */
+        int64_t correct_place; /* bool: the likeliest of the tail instead */
         int64_t reward;        /* sg_reward_kind */
         int64_t classes;       /* modular-sum, copy, reverse */
         double shared_prefix;  /* path */

@@ -189,6 +189,24 @@ static sg_status check_heldout(const sg_config *config, const char *place, sg_er
                    place);
 }
 
+static sg_status check_place(const sg_config *config, const char *place, sg_error *error)
+{
+    long long tail = (long long)config->policy.vocabulary - (long long)config->policy.head;
+    if (config->task.correct_place == 0)
+        return SG_OK;
+    if (config->task.kind != SG_TASK_CORRECT_SET || config->policy.kind != SG_POLICY_TABULAR)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.correct_place tail needs a task that a tail token does not fail; "
+                       "set policy.kind to tabular and task.kind to correct-set",
+                       place);
+    if (config->task.correct_size > tail)
+        return sg_fail(error, SG_EARGUMENT,
+                       "%stask.correct_size is %lld but the tail has only %lld tokens; raise "
+                       "policy.vocabulary or lower it",
+                       place, (long long)config->task.correct_size, tail);
+    return SG_OK;
+}
+
 static sg_status check_task(const sg_config *config, const char *place, sg_error *error)
 {
     bool sets = has_family(config, SG_TASK_CORRECT_SET) || has_family(config, SG_TASK_PATH);
@@ -201,7 +219,7 @@ static sg_status check_task(const sg_config *config, const char *place, sg_error
                        "%stask.classes is %lld but the head has only %lld tokens%s; raise "
                        "policy.head or lower it",
                        place, (long long)config->task.classes, head, left);
-    if (sets && config->task.correct_size > head)
+    if (sets && config->task.correct_place == 0 && config->task.correct_size > head)
         return sg_fail(error, SG_EARGUMENT,
                        "%stask.correct_size is %lld but the head has only %lld tokens%s; raise "
                        "policy.head or lower it",
@@ -230,6 +248,8 @@ sg_status sg_config_check(const sg_config *config, sg_error *error)
         status = check_end(config, place, error);
     if (status == SG_OK)
         status = check_task(config, place, error);
+    if (status == SG_OK)
+        status = check_place(config, place, error);
     if (status == SG_OK)
         status = check_mix(config, place, error);
     if (status == SG_OK)

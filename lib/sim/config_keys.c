@@ -20,6 +20,7 @@ NAMES(rows, "dense", "light")
 NAMES(head_shape, "geometric", "zipf")
 NAMES(tail_shape, "uniform", "zipf")
 NAMES(precision, "fp32", "fp64")
+NAMES(place, "head", "tail")
 NAMES(reward, "all", "fraction")
 NAMES(optimizer, "sgd", "momentum", "adam", "adamw", "coupled-adam")
 NAMES(task_family, "correct-set", "path", "modular-sum", "copy", "reverse")
@@ -119,6 +120,8 @@ const sg_config_key sg_config_keys[] = {
      "their probability at the start; the nearest possible set is taken"},
     REAL(task, difficulty_spread, "1", 1, 1e6,
          "correct_mass of the prompts runs from correct_mass/spread to correct_mass*spread"),
+    CHOICE(task, correct_place, "head", place, 0,
+           "of these; in the tail, which only correct-set in a table forgives, the likeliest"),
     CHOICE(task, reward, "all", reward, 0,
            "1 if all tokens are right, or the share that is (modular-sum: how near the sum is)"),
     WHOLE(task, classes, "4", 1, 4096,

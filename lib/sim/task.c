@@ -93,7 +93,8 @@ static sg_status choose_sets(sg_task *task, const sg_config *config, sg_task_kin
             continue;
         double place = count > 1 ? 2.0 * (double)number++ / (double)(count - 1) - 1 : 0;
         double target = config->task.correct_mass * pow(config->task.difficulty_spread, place);
-        int32_t first = nearest_set(task, logits, target);
+        bool tail = config->task.correct_place != 0;
+        int32_t first = tail ? task->head : nearest_set(task, logits, target);
         if (first < 0)
             return sg_fail(error, SG_EARGUMENT,
                            "task.correct_size: there are no %zu neighbours in the head of %d "

@@ -18,7 +18,8 @@
  *                first .. first + size - 1 of the head, chosen from the starting distribution so
  *                that their probability comes nearest to the prompt's target (in a tie the more
  *                likely set). Targets run geometrically from correct_mass / spread to
- *                correct_mass * spread.
+ *                correct_mass * spread. With correct_place tail it is the first `correct_size`
+ *                tokens behind the head instead.
  *   path         one token decides, the others are any head tokens: the one at position
  *                d = round(shared_prefix (length - 1)), from 0, must be in the prompt's correct
  *                set. A wrong path shares d of its length - 1 prefixes with right ones.
@@ -112,7 +113,7 @@ double sg_task_clean_score(const sg_task *task, size_t prompt, const int32_t *to
 sg_reward sg_task_reward(const sg_task *task);
 
 /* A right answer and its number of tokens: the tokens that the task leaves open follow the starting
- * distribution (its probabilities of the head in `head`), drawn with the address (at; token t). */
+ * distribution (its probabilities of the head, or of all that may be right, in `head`), drawn with the address (at; token t). */
 size_t sg_task_right_answer(const sg_task *task, const double *head, sg_address at, size_t prompt,
                             int32_t *tokens);
 

@@ -29,6 +29,8 @@ static sg_status lesson_init(lesson *l, const sg_run *run, const double *prior_l
 {
     size_t group = (size_t)run->config->start.group, count = run->prompts * group;
     size_t tokens = count * run->length, head = (size_t)run->config->policy.head;
+    if (run->config->task.correct_place != 0)
+        head += run->task->size;
     *l = (lesson){.prompt = calloc(count, sizeof *l->prompt),
                   .lengths = calloc(count, sizeof *l->lengths),
                   .tokens = calloc(tokens, sizeof *l->tokens),
