@@ -273,7 +273,7 @@ END_TEST
 
 /* ---- everything with everything ---- */
 
-static const char *const policies[] = {"tabular", "tree"};
+static const char *const policies[] = {"tabular", "tree", "net"};
 static const char *const kinds[] = {"correct-set", "path",    "modular-sum",
                                     "copy",        "reverse", "mixed"};
 static const char *const knobs[] = {"task.reward=all",        "task.reward=fraction",
@@ -289,7 +289,11 @@ enum {
 /* What is refused, and why. NULL: it trains. */
 static const char *refusal(const char *policy, const char *kind, const char *knob)
 {
-    bool table = strcmp(policy, "tabular") == 0;
+    bool table = strcmp(policy, "tabular") == 0, net = strcmp(policy, "net") == 0;
+    bool texts =
+        strcmp(kind, "copy") == 0 || strcmp(kind, "reverse") == 0 || strcmp(kind, "mixed") == 0;
+    if (strcmp(knob, "task.heldout=4") == 0 && net)
+        return texts ? NULL : "only those of copy and reverse are";
     if (strcmp(knob, "task.heldout=4") == 0)
         return table ? "in a table every prompt" : "in a tree every prompt";
     if (strcmp(knob, "task.overrun=3") == 0 && table)
@@ -308,9 +312,11 @@ START_TEST(every_task_trains_or_is_refused)
     sg_error error = {0};
     small(&config);
     set(&config, "policy.kind=%s", policy);
+    if (strcmp(policy, "net") == 0)
+        set(&config, "policy.width=16");
     set(&config, "task.kind=%s", kind);
     set(&config, "run.evaluate_every=2");
-    set(&config, "start.lr=0.1");
+    set(&config, "start.lr=%s", strcmp(policy, "net") == 0 ? "0.03" : "0.1");
     set(&config, "%s", knob);
     const char *why = refusal(policy, kind, knob);
     sg_status status = sg_simulate(&config, NULL, &table, &error);

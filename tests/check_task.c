@@ -95,14 +95,27 @@ static double judge(const sg_task *task, size_t prompt, const int32_t *tokens)
     return right == length;
 }
 
-/* Every kind with both rewards; in a table, a tree, a merged tree, and in trees with an end. */
-enum { KINDS = 6, HOUSES = 5, RULES = 2 * KINDS * HOUSES };
+/* Every kind with both rewards and in every policy that starts from its prior, with an end or
+ * without. */
+static const struct {
+    const char *policy;
+    int merge;
+    bool ends;
+} houses[] = {{"tabular", 0, false}, {"tree", 0, false}, {"tree", 5, false}, {"net", 0, false},
+              {"tree", 0, true},     {"tree", 5, true},  {"net", 0, true}};
+enum { KINDS = 6, HOUSES = sizeof houses / sizeof *houses, RULES = 2 * KINDS * HOUSES };
 static void set_rules(sg_config *config, int i)
 {
     int house = i / (2 * KINDS);
-    configure(config, kinds[i % KINDS], house == 0 ? "tabular" : "tree", house >= 3);
+    configure(config, kinds[i % KINDS], houses[house].policy, houses[house].ends);
     set(config, "task.reward=%s", i / KINDS % 2 == 0 ? "all" : "fraction");
-    set(config, "policy.merge=%d", house == 2 || house == 4 ? 5 : 0);
+    set(config, "policy.merge=%d", houses[house].merge);
+    if (strcmp(houses[house].policy, "net") != 0)
+        return;
+    set(config, "policy.width=4");
+    set(config, "policy.hidden=4");
+    set(config, "policy.head_std=0"); /* the context does not matter yet */
+    set(config, "policy.tail_std=0");
 }
 
 START_TEST(rewards_are_what_the_rules_say)
@@ -112,7 +125,7 @@ START_TEST(rewards_are_what_the_rules_say)
     double logits[V], expected[PROMPTS], J[PROMPTS] = {0};
     set_rules(&config, _i);
     start(&task, &config, logits);
-    ck_assert_int_eq(task.end, _i >= 6 * KINDS ? 1 : -1);
+    ck_assert_int_eq(task.end, houses[_i / (2 * KINDS)].ends ? 1 : -1);
     for (size_t k = 0; k < RESPONSES; k++) {
         int32_t tokens[ROOM];
         response(k, tokens);
@@ -244,7 +257,7 @@ START_TEST(baselines_do_not_change_the_gradient)
                 for (size_t t = 0; t < ROOM; t++)
                     pushes[i * ROOM + t] = weight[i] * (reward[i] - baseline);
             set(&config, "optimizer.kind=sgd");
-            ck_assert_int_eq(sg_config_policy(&config, NULL, logits, 1, &policy, NULL), SG_OK);
+            ck_assert_int_eq(sg_config_policy(&config, &task, logits, 1, &policy, NULL), SG_OK);
             sg_policy_step step = {.optimizer = {.kind = SG_SGD, .lr = lr}, .time = 1};
             ck_assert_int_eq(policy->methods->update(policy, &step, &all, pushes, &change, NULL),
                              SG_OK);
