@@ -428,6 +428,9 @@ static sg_status set_families(sg_task_mix *mix, const sg_config_key *key, const 
                               const char *place, sg_error *error)
 {
     sg_task_mix read = {0};
+    if (strpbrk(text, ",[]") != NULL)
+        return sg_fail(error, SG_EARGUMENT, "%s%s.%s is \"%.60s\"; join families by +, such as %s",
+                       place, key->section, key->name, text, key->fallback);
     for (const char *end; text != NULL; text = *end == '+' ? end + 1 : NULL) {
         char name[64];
         const char *piece = text;
