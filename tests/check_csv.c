@@ -106,6 +106,12 @@ static const struct {
     {"a,b\n\"x\ny\",2\n3", "table:4:", "before column \"b\""},
     {"a,b,a\n1,2,3\n", "table:1:", "columns 1 and 3 have the same name \"a\""},
     {"# c\na,,b\n1,2,3\n", "table:2:", "column 2 has no name"},
+    {",a\n0,1\n", "table:1:", "index=False"},
+    {"a\tb\n1\t2\n", "table:1:", "separated by tabs"},
+    {"a;b\n1;2\n", "table:1:", "separated by semicolons"},
+    {"\x1f\x8b\x08", "table", "compressed by gzip"},
+    {"PAR1\x15", "table", "Parquet"},
+    {"[{\"a\": 1}]\n", "table", "lines=True"},
     {"a,\" \"\n1,2\n,\n", NULL, NULL},
     {"1,2\n3,4\n", "table:1:", "numbers stand where the names"},
     {"a,b\n1,\"x\ny\n", "table:2:", "opens column 2 \"b\" is never closed"},
@@ -184,6 +190,42 @@ START_TEST(jsonl_keys_are_columns)
 }
 END_TEST
 
+/* A line is a response: lists have a number for each token, the rest is repeated. */
+START_TEST(jsonl_lists_are_unfolded)
+{
+    sg_table *table =
+        parsed("{\"adv\": 0.5, \"logp\": [-1, -2.5, null], \"mask\": [true, true, false], "
+               "\"tags\": [], \"text\": [\"a\"]}\n"
+               "{\"adv\": -1, \"logp\": [-3], \"mask\": [1]}\n"
+               "{\"adv\": 2}\n");
+    const char *names[] = {"adv", "logp", "mask", "tags", "text", "sequence", "position"};
+    const double cells[][5] = {{0.5, -1, 1, 0, 0},
+                               {0.5, -2.5, 1, 0, 1},
+                               {0.5, NAN, 0, 0, 2},
+                               {-1, -3, 1, 1, 0},
+                               {2, NAN, NAN, 2, 0}};
+    ck_assert_uint_eq(sg_table_rows(table), 5);
+    ck_assert_uint_eq(sg_table_columns(table), COUNT(names));
+    for (size_t i = 0; i < COUNT(names); i++)
+        ck_assert_str_eq(sg_table_column_name(table, i), names[i]);
+    const size_t numbers[] = {0, 1, 2, 5, 6};
+    for (size_t row = 0; row < 5; row++) {
+        for (size_t i = 0; i < 5; i++) {
+            double cell = sg_table_get_number(table, numbers[i], row);
+            ck_assert(isnan(cells[row][i]) ? isnan(cell) : cell == cells[row][i]);
+        }
+    }
+    ck_assert_str_eq(sg_table_get_text(table, 3, 2), "[]");
+    ck_assert_str_eq(sg_table_get_text(table, 4, 1), "[\"a\"]");
+    sg_table_free(table);
+    table = parsed("{\"sequence\": 7, \"position\": [3, 4]}\n");
+    ck_assert_uint_eq(sg_table_columns(table), 2);
+    ck_assert_int_eq(sg_table_get_integer(table, 0, 1), 7);
+    ck_assert_int_eq(sg_table_get_integer(table, 1, 1), 4);
+    sg_table_free(table);
+}
+END_TEST
+
 static const struct {
     const char *text, *place, *words;
 } bad_jsonl[] = {
@@ -195,6 +237,7 @@ static const struct {
     {"{\"a\": x}\n", "table:1: character 7", "one JSON object a line"},
     {"{\"\": 1}\n", "table:1:", "empty key"},
     {"{\"a\": \"x\\u0000y\"}\n", "table:1:", "NUL character"},
+    {"{\"a\": [1, 2]}\n{\"a\": [1, 2], \"b\": [3]}\n", "table:2:", "\"b\" lists 1 number where"},
 };
 
 START_TEST(bad_jsonl_is_refused_with_its_place)
@@ -266,6 +309,7 @@ Suite *csv_suite(void)
     tcase_add_test(tests, huge_cells_and_lines_are_read);
     tests = add_file_case(suite, "jsonl");
     tcase_add_test(tests, jsonl_keys_are_columns);
+    tcase_add_test(tests, jsonl_lists_are_unfolded);
     tcase_add_loop_test(tests, bad_jsonl_is_refused_with_its_place, 0, COUNT(bad_jsonl));
     return suite;
 }

@@ -90,7 +90,8 @@ static const struct {
     {DICT("<f8", "(1000000000000000000000,)"), 16, "header"},
     {DICT("<f8", "(9223372036854775807,)"), 16, "ends before the last"},
     {DICT("<f8", "(4611686018427387904, 4)"), 16, "ends before the last"},
-    {DICT("<f8", "(1, 2)"), 16, "2 dimensions"},
+    {DICT("<f8", "(2, 0)"), 0, "2 x 0; it holds no token"},
+    {DICT("<f8", "(0, 0)"), 0, "0 x 0; it holds no token"},
     {DICT("<f8", "(1, 2, 1)"), 16, "3 dimensions"},
     {DICT("<f8", "()"), 16, "0 dimensions"},
     {DICT("|O", "(2,)"), 16, "type \"|O\""},
@@ -140,6 +141,61 @@ START_TEST(npz_arrays_must_fit_together)
 }
 END_TEST
 
+/* Two responses of three tokens, as a trainer holds them; what has one number a response is repeated. */
+START_TEST(npz_responses_are_unfolded)
+{
+    sg_table *table = NULL;
+    sg_error error = {0};
+    sg_text flat = npy(DICT("|i1", "(2,)"), "\7\10", 2),
+            column = npy(DICT("|i1", "(2, 1)"), "\5\6", 2),
+            rows = npy(DICT("|u1", "(2, 3)"), "\1\2\3\4\5\6", 6),
+            fortran = npy("{'descr': '|u1', 'fortran_order': True, 'shape': (2, 3), }",
+                          "\1\4\2\5\3\6", 6),
+            other = npy(DICT("|u1", "(2, 2)"), "\1\2\3\4", 4);
+    const char *const files[] = {flat.data, column.data, rows.data, fortran.data, other.data};
+    const size_t lengths[] = {flat.length, column.length, rows.length, fortran.length,
+                              other.length};
+    const char *const names[] = {"flat.npy", "column.npy", "rows.npy", "fortran.npy", "other.npy"};
+    const int cells[][6] = {{7, 7, 7, 8, 8, 8}, {5, 5, 5, 6, 6, 6}, {1, 2, 3, 4, 5, 6},
+                            {1, 2, 3, 4, 5, 6}, {0, 0, 0, 1, 1, 1}, {0, 1, 2, 0, 1, 2}};
+    put_npz(names, files, lengths, 4);
+    ck_assert_msg(sg_table_read(&table, test_path, &error) == SG_OK, "%s", error.message);
+    ck_assert_uint_eq(sg_table_rows(table), 6);
+    ck_assert_int_eq(sg_table_find(table, "sequence"), 4);
+    ck_assert_int_eq(sg_table_find(table, "position"), 5);
+    for (size_t column_at = 0; column_at < COUNT(cells); column_at++) {
+        for (size_t row = 0; row < 6; row++)
+            ck_assert_int_eq(sg_table_get_integer(table, column_at, row), cells[column_at][row]);
+    }
+    sg_table_free(table);
+    put_npz(names, files, lengths, 5);
+    ck_assert_int_eq(sg_table_read(&table, test_path, &error), SG_EDATA);
+    ck_assert_ptr_nonnull(
+        strstr(error.message, "\"other\" has the shape 2 x 2 where \"rows\" has 2 x 3"));
+    sg_text_free(&flat);
+    sg_text_free(&column);
+    sg_text_free(&rows);
+    sg_text_free(&fortran);
+    sg_text_free(&other);
+}
+END_TEST
+
+/* An array that promises more than it holds is refused before rows are made for it. */
+START_TEST(npz_widths_are_not_believed)
+{
+    sg_table *table = NULL;
+    sg_error error = {0};
+    sg_text flat = npy(DICT("|i1", "(2,)"), "\7\10", 2),
+            wide = npy(DICT("|u1", "(2, 100000000000)"), "\1\2", 2);
+    put_npz((const char *[]){"a.npy", "b.npy"}, (const char *[]){flat.data, wide.data},
+            (const size_t[]){flat.length, wide.length}, 2);
+    ck_assert_int_eq(sg_table_read(&table, test_path, &error), SG_EDATA);
+    ck_assert_msg(strstr(error.message, "\"b\" ends before the last") != NULL, "%s", error.message);
+    sg_text_free(&flat);
+    sg_text_free(&wide);
+}
+END_TEST
+
 START_TEST(npz_refuses_what_it_cannot_hold)
 {
     sg_table *table = sg_table_alloc();
@@ -170,6 +226,8 @@ Suite *npz_suite(void)
     tcase_add_loop_test(tests, npy_number_types_are_read, 0, COUNT(arrays));
     tcase_add_loop_test(tests, bad_npy_is_refused, 0, COUNT(bad_arrays));
     tcase_add_test(tests, npz_arrays_must_fit_together);
+    tcase_add_test(tests, npz_responses_are_unfolded);
+    tcase_add_test(tests, npz_widths_are_not_believed);
     tcase_add_test(tests, npz_refuses_what_it_cannot_hold);
     return suite;
 }

@@ -169,8 +169,13 @@ static sg_status read_header(struct reader *reader, sg_error *error)
         uint32_t index;
         numbers += sg_parse_real(name, &number);
         if (name[0] == '\0')
-            return sg_fail(error, SG_EDATA, "%.200s:%zu: column %zu has no name; give it one",
-                           reader->path, line, i + 1);
+            return sg_fail(error, SG_EDATA, "%.200s:%zu: column %zu has no name; give it one%s",
+                           reader->path, line, i + 1,
+                           i == 0 ? ", or leave it out (pandas: to_csv(..., index=False))" : "");
+        if (reader->columns == 1 && strpbrk(name, "\t;") != NULL)
+            return sg_fail(error, SG_EDATA,
+                           "%.200s:%zu: the columns are separated by %s; separate them by commas",
+                           reader->path, line, strchr(name, '\t') ? "tabs" : "semicolons");
         if (!sg_string_pool_add(&reader->names, name, strlen(name), &index))
             return sg_fail(error, SG_ENOMEM, "not enough memory to read %.200s", reader->path);
         if (index < i)

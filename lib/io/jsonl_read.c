@@ -8,6 +8,7 @@
 
 #include "core/string_pool.h"
 #include "io/formats.h"
+#include "io/unfold.h"
 
 struct column {
     sg_column_type type;
@@ -21,7 +22,9 @@ struct reader {
     struct column *columns;
     size_t capacity;
     struct json_tokener *tokener;
-    size_t line, row;
+    size_t line, row, objects;
+    bool unfolds; /* somewhere a list has a number for each token */
+    sg_unfolding unfolding;
 };
 
 /* Parses the line at `at`, of `length` bytes. NULL with an error when it is no object. */
@@ -77,9 +80,71 @@ static sg_status no_memory(const struct reader *reader, sg_error *error)
     return sg_fail(error, SG_ENOMEM, "not enough memory to read %.200s", reader->path);
 }
 
+/* A list of numbers is unfolded, a row for each; any other value is one cell. An empty list is, too, so that
+ * no object is lost. */
+static bool is_list(struct json_object *value)
+{
+    if (!json_object_is_type(value, json_type_array) || json_object_array_length(value) == 0)
+        return false;
+    for (size_t i = 0; i < json_object_array_length(value); i++) {
+        struct json_object *item = json_object_array_get_idx(value, i);
+        if (item != NULL && type_of(item) == SG_COLUMN_TEXT)
+            return false;
+    }
+    return true;
+}
+
+static sg_column_type wider(sg_column_type a, sg_column_type b)
+{
+    return a == SG_COLUMN_TEXT || b == SG_COLUMN_TEXT   ? SG_COLUMN_TEXT
+           : a == SG_COLUMN_REAL || b == SG_COLUMN_REAL ? SG_COLUMN_REAL
+                                                        : SG_COLUMN_INTEGER;
+}
+
+/* A value in `rows` rows, or a list of as many: its type, and how many of its cells are not null. */
+static sg_column_type survey(struct json_object *value, size_t rows, size_t *present)
+{
+    *present = value == NULL ? 0 : rows;
+    if (value == NULL || !is_list(value))
+        return value == NULL ? SG_COLUMN_INTEGER : type_of(value);
+    sg_column_type type = SG_COLUMN_INTEGER;
+    for (size_t i = 0; i < rows; i++) {
+        struct json_object *item = json_object_array_get_idx(value, i);
+        if (item != NULL)
+            type = wider(type, type_of(item));
+        else
+            --*present;
+    }
+    return type;
+}
+
+/* Rows of an object: one, or as many as its lists are long, which have one length. */
+static sg_status count_rows(struct reader *reader, struct json_object *object, size_t *rows,
+                            sg_error *error)
+{
+    const char *longest = NULL;
+    *rows = 1;
+    json_object_object_foreach(object, key, value)
+    {
+        if (!is_list(value))
+            continue;
+        size_t length = json_object_array_length(value);
+        if (longest != NULL && length != *rows)
+            return sg_fail(
+                error, SG_EDATA,
+                "%.200s:%zu: \"%.60s\" lists %zu number%s where \"%.60s\" lists %zu; keep "
+                "lists with a number for each token only",
+                reader->path, reader->line, key, length, length == 1 ? "" : "s", longest, *rows);
+        longest = key;
+        *rows = length;
+        reader->unfolds = true;
+    }
+    return SG_OK;
+}
+
 /* First pass: a new key is a new column, a wider value widens its type. */
 static sg_status note_value(struct reader *reader, const char *key, struct json_object *value,
-                            sg_error *error)
+                            size_t rows, sg_error *error)
 {
     uint32_t index, known = reader->names.count;
     if (key[0] == '\0')
@@ -99,28 +164,24 @@ static sg_status note_value(struct reader *reader, const char *key, struct json_
     struct column *column = &reader->columns[index];
     if (index == known)
         *column = (struct column){.type = SG_COLUMN_INTEGER};
-    if (value == NULL)
-        return SG_OK;
-    sg_column_type type = type_of(value);
-    if (type == SG_COLUMN_TEXT || (type == SG_COLUMN_REAL && column->type == SG_COLUMN_INTEGER))
-        column->type = type;
-    column->values++;
+    size_t present;
+    column->type = wider(column->type, survey(value, rows, &present));
+    column->values += present;
     return SG_OK;
 }
 
 /* Second pass. What is nested stands in its cell as JSON; an absent or null number is NaN. */
-static sg_status fill_value(struct reader *reader, const char *key, struct json_object *value,
-                            sg_error *error)
+static sg_status fill_cell(struct reader *reader, const char *key, struct json_object *value,
+                           size_t column, size_t row, sg_error *error)
 {
-    size_t column = (size_t)sg_table_find(reader->table, key);
     if (value == NULL)
         return SG_OK;
     switch (sg_table_column_type(reader->table, column)) {
     case SG_COLUMN_REAL:
-        sg_table_set_real(reader->table, column, reader->row, json_object_get_double(value));
+        sg_table_set_real(reader->table, column, row, json_object_get_double(value));
         return SG_OK;
     case SG_COLUMN_INTEGER:
-        sg_table_set_integer(reader->table, column, reader->row, json_object_get_int64(value));
+        sg_table_set_integer(reader->table, column, row, json_object_get_int64(value));
         return SG_OK;
     case SG_COLUMN_TEXT:
         break;
@@ -134,27 +195,51 @@ static sg_status fill_value(struct reader *reader, const char *key, struct json_
         return sg_fail(error, SG_EDATA,
                        "%.200s:%zu: the text of \"%.80s\" holds a NUL character; remove it",
                        reader->path, reader->line, key);
-    return sg_table_set_text(reader->table, column, reader->row, text, error);
+    return sg_table_set_text(reader->table, column, row, text, error);
+}
+
+static sg_status fill_value(struct reader *reader, const char *key, struct json_object *value,
+                            size_t rows, sg_error *error)
+{
+    size_t column = (size_t)sg_table_find(reader->table, key);
+    bool list = is_list(value);
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < rows && status == SG_OK; i++)
+        status = fill_cell(reader, key, list ? json_object_array_get_idx(value, i) : value, column,
+                           reader->row + i, error);
+    return status;
+}
+
+static sg_status read_object(struct reader *reader, struct json_object *object, bool fill,
+                             sg_error *error)
+{
+    size_t rows;
+    sg_status status = count_rows(reader, object, &rows, error);
+    json_object_object_foreach(object, key, value)
+    {
+        if (status == SG_OK)
+            status = fill ? fill_value(reader, key, value, rows, error)
+                          : note_value(reader, key, value, rows, error);
+    }
+    if (status == SG_OK && fill && reader->unfolds)
+        sg_unfolding_number(&reader->unfolding, reader->table, reader->objects, reader->row, rows);
+    reader->row += rows;
+    reader->objects++;
+    return status;
 }
 
 static sg_status read_lines(struct reader *reader, const char *at, bool fill, sg_error *error)
 {
     sg_status status = SG_OK;
-    reader->row = 0;
+    reader->row = reader->objects = 0;
     for (reader->line = 1; *at != '\0' && status == SG_OK; reader->line++) {
         size_t length = strcspn(at, "\n");
         if (strspn(at, " \t\r") < length) {
             struct json_object *object = parse_line(reader, at, length, error);
             if (object == NULL)
                 return SG_EDATA;
-            json_object_object_foreach(object, key, value)
-            {
-                if (status == SG_OK)
-                    status = fill ? fill_value(reader, key, value, error)
-                                  : note_value(reader, key, value, error);
-            }
+            status = read_object(reader, object, fill, error);
             json_object_put(object);
-            reader->row++;
         }
         at += length + (at[length] == '\n');
     }
@@ -171,6 +256,8 @@ static sg_status add_columns(struct reader *reader, sg_error *error)
         status = sg_table_add_column(reader->table, reader->names.strings[i],
                                      gaps ? SG_COLUMN_REAL : column->type, error);
     }
+    if (status == SG_OK && reader->unfolds)
+        status = sg_unfolding_add(&reader->unfolding, reader->table, error);
     return status;
 }
 

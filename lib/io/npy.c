@@ -197,27 +197,41 @@ static bool is_complete(const sg_npy *npy, size_t length)
     return cells <= (length - npy->offset) / npy->item_size;
 }
 
-sg_status sg_npy_read_header(sg_npy *npy, const char *bytes, size_t length, const char *name,
-                             sg_error *error)
+/* Where the header is not understood, *why says it; `descr` may be of a type that is not read. */
+static bool read_header(sg_npy *npy, const char *bytes, size_t length, const char **descr,
+                        size_t *descr_length, const char **why)
 {
     *npy = (sg_npy){0};
     const unsigned char *u = (const unsigned char *)bytes;
+    *why = "is not a NumPy array; save it again with numpy.savez";
     if (length < 12 || memcmp(bytes, magic, MAGIC_SIZE) != 0 || u[6] < 1 || u[6] > 3)
-        return sg_fail(error, SG_EDATA,
-                       "%.300s is not a NumPy array; save it again with numpy.savez", name);
+        return false;
     size_t prefix = u[6] == 1 ? PREFIX_SIZE : PREFIX_SIZE + 2;
     size_t size = u[8] | (size_t)u[9] << 8;
     if (u[6] > 1)
         size |= (size_t)u[10] << 16 | (size_t)u[11] << 24;
-    const char *descr;
-    size_t descr_length;
     npy->offset = prefix + size;
     struct scan scan = {bytes + prefix, bytes + npy->offset};
-    if (size > length - prefix || !read_dict(&scan, npy, &descr, &descr_length))
-        return sg_fail(error, SG_EDATA,
-                       "%.300s has a header that is damaged or describes a structured array; save "
-                       "plain arrays with numpy.savez",
-                       name);
+    *why = "has a header that is damaged or describes a structured array; save plain arrays with "
+           "numpy.savez";
+    return size <= length - prefix && read_dict(&scan, npy, descr, descr_length);
+}
+
+bool sg_npy_peek(sg_npy *npy, const char *bytes, size_t length)
+{
+    const char *descr, *why;
+    size_t descr_length;
+    return read_header(npy, bytes, length, &descr, &descr_length, &why) &&
+           read_type(npy, descr, descr_length);
+}
+
+sg_status sg_npy_read_header(sg_npy *npy, const char *bytes, size_t length, const char *name,
+                             sg_error *error)
+{
+    const char *descr, *why;
+    size_t descr_length;
+    if (!read_header(npy, bytes, length, &descr, &descr_length, &why))
+        return sg_fail(error, SG_EDATA, "%.300s %s", name, why);
     if (!read_type(npy, descr, descr_length))
         return sg_fail(
             error, SG_EDATA,

@@ -28,6 +28,11 @@ void sg_npy_append_header(sg_text *text, const char *type, size_t rows, size_t w
 sg_status sg_npy_read_header(sg_npy *npy, const char *bytes, size_t length, const char *name,
                              sg_error *error);
 
+/* The same of a file's first SG_NPY_HEADER_MOST bytes, without a look at the cells; false where the header is not
+ * understood. */
+enum { SG_NPY_HEADER_MOST = 1 << 16 };
+bool sg_npy_peek(sg_npy *npy, const char *bytes, size_t length);
+
 /* One cell as a number: kinds f, i, u, b. */
 double sg_npy_real(const sg_npy *npy, const char *cell);
 

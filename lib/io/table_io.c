@@ -83,9 +83,40 @@ static sg_status read_content(sg_text *content, const char *path, sg_error *erro
     if (!standard_input)
         fclose(stream);
     if (reason != 0)
-        return sg_io_fail(error, "read", path, reason);
+        return sg_io_fail(error, "read", standard_input ? "standard input" : path, reason);
     if (content->failed)
         return sg_fail(error, SG_ENOMEM, "not enough memory to read %.200s", path);
+    return SG_OK;
+}
+
+/* Files of other formats are told by how they start, with a way out. */
+static const struct {
+    const char *start, *format, *remedy;
+} foreign[] = {
+    {"\x1f\x8b", "compressed by gzip", "unpack it with gunzip"},
+    {"\x28\xb5\x2f\xfd", "compressed by zstd", "unpack it with unzstd"},
+    {"PAR1", "a Parquet file",
+     "convert it with pandas: read_parquet(...).to_csv(..., index=False)"},
+    {"ARROW1", "an Arrow file",
+     "convert it with pandas: read_feather(...).to_csv(..., index=False)"},
+    {"\x89HDF", "an HDF5 file", "convert it with numpy.savez or pandas to_csv(..., index=False)"},
+    {"\x93NUMPY", "a single NumPy array",
+     "save all columns by name: numpy.savez(file, mask=..., ...)"},
+    {"\x80\x02", "a Python pickle", "save its arrays with numpy.savez"},
+    {"\x80\x03", "a Python pickle", "save its arrays with numpy.savez"},
+    {"\x80\x04", "a Python pickle", "save its arrays with numpy.savez"},
+    {"\x80\x05", "a Python pickle", "save its arrays with numpy.savez"},
+    {"[{", "a JSON array",
+     "write one object a line: pandas to_json(..., orient=\"records\", lines=True)"},
+};
+
+static sg_status refuse_foreign(const char *path, const sg_text *content, sg_error *error)
+{
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        if (strncmp(content->data, foreign[i].start, strlen(foreign[i].start)) == 0)
+            return sg_fail(error, SG_EDATA, "%.200s is %s; %s", path, foreign[i].format,
+                           foreign[i].remedy);
+    }
     return SG_OK;
 }
 
@@ -113,7 +144,9 @@ static sg_status read_by_content(sg_table *table, const char *path, sg_text *con
     const char *data = content->data;
     if (strncmp(data, "PK\3\4", 4) == 0 || strncmp(data, "PK\5\6", 4) == 0)
         return sg_npz_read(table, path, content, error);
-    sg_status status = refuse_nul(path, content, error);
+    sg_status status = refuse_foreign(path, content, error);
+    if (status == SG_OK)
+        status = refuse_nul(path, content, error);
     if (status != SG_OK)
         return status;
     const char *mark = strncmp(data, "\xef\xbb\xbf", 3) == 0 ? data + 3 : data;

@@ -37,12 +37,16 @@ sg_status sg_table_write(const sg_table *table, sg_format format, const char *pa
  *          cell is plain decimal digits, else REAL when every cell is a number, "nan", "inf" or empty
  *          (= NaN), else TEXT; without rows it is REAL. Blanks around unquoted names are dropped.
  *   NPZ    numpy.savez or savez_compressed of arrays of one dimension and one length: real (f2 to f8),
- *          integer, boolean, U or S; "metadata" as the writer above makes it.
+ *          integer, boolean, U or S; "metadata" as the writer above makes it. Arrays [responses, tokens] of
+ *          one shape are unfolded: a row a token, response by response, and the columns "sequence" and
+ *          "position" that count both from 0. Arrays [responses] or [responses, 1] beside them are repeated
+ *          for every token.
  *   JSONL  one object a line; a key is a column. Absent or null: NaN, or "" among text. true is 1.
- *          What is nested stands in its cell as JSON.
+ *          An object that has lists of numbers is a response and unfolded likewise; its lists have one length,
+ *          its other values are repeated. What else is nested stands in its cell as JSON.
  * Memory: the file and the table. Errors (SG_EDATA) name the file, the line and the column or array:
- * ragged rows, duplicate or empty names, no header, unterminated quotes, NUL bytes, unequal lengths,
- * other types. SG_EIO when the file cannot be read. *table is set on success only. */
+ * other formats (gzip, Parquet, pickle ...), ragged rows, duplicate or empty names, no header, unterminated quotes, NUL bytes, unequal lengths,
+ * shapes, other types and formats. SG_EIO when the file cannot be read. *table is set on success only. */
 sg_status sg_table_read(sg_table **table, const char *path, sg_error *error);
 
 #endif
