@@ -54,7 +54,8 @@ static const cli_option options[] = {
      .value = "T",
      .min = 1,
      .max = MAX_LENGTH,
-     .help = "constant of seq-mean-token-sum-norm (default: the longest response)",
+     .help = "constant of seq-mean-token-sum-norm (default: the longest response, masked tokens "
+             "included)",
      PLACE(norm_length)},
     {.name = "dual-clip",
      .kind = CLI_REAL,
@@ -202,6 +203,25 @@ static int set_parameter(cli_objectives *objectives, const char *option, const c
     return CLI_EXIT_DONE;
 }
 
+/* Says which of a trainer's columns are read as which. */
+static void say_columns(const sg_table *table)
+{
+    sg_text said = {0};
+    const char *name;
+    for (size_t i = 0; (name = sg_batch_column_name(i)) != NULL; i++) {
+        ptrdiff_t column;
+        sg_error error;
+        if (sg_batch_find_column(table, name, false, &column, &error) != SG_OK || column < 0)
+            continue;
+        const char *found = sg_table_column_name(table, (size_t)column);
+        if (strcmp(found, name) != 0)
+            sg_text_printf(&said, "%s%s as %s", said.length ? ", " : "", found, name);
+    }
+    if (said.length && !said.failed)
+        cli_note("reading %s", said.data);
+    sg_text_free(&said);
+}
+
 /* Loads the batch; standard input is "-". */
 static int read_batch(const char *path, int64_t sequences, sg_batch **batch)
 {
@@ -211,14 +231,17 @@ static int read_batch(const char *path, int64_t sequences, sg_batch **batch)
     if (sg_table_read(&table, path, &error) != SG_OK)
         return cli_report(&error);
     size_t count = sequences == CLI_ABSENT ? 0 : (size_t)sequences;
+    const char *name = strcmp(path, "-") == 0 ? "standard input" : path;
     if (sg_batch_from_table(batch, table, count, &error) != SG_OK)
-        code = cli_fail(error.status, "%s: %s", path, error.message);
+        code = cli_fail(error.status, "%s: %s", name, error.message);
     else if (count == 0 && (*batch)->tokens == 0)
         code =
             cli_fail(SG_EDATA,
                      "%s holds no token; if that is meant, say how many empty sequences there are "
                      "with --sequences N",
-                     path);
+                     name);
+    else
+        say_columns(table);
     sg_table_free(table);
     return code;
 }
@@ -366,7 +389,10 @@ const cli_command cli_replay = {
         "BATCH is CSV, JSONL or NPZ (- is standard input) with a row per token and the columns "
         "sequence, position, mask, advantage, logp_old, logp_new and, if present, logp_rollout, "
         "logp_ref and weight, a factor of the token's loss. Masked tokens (mask 0) may hold "
-        "anything.\n\n"
+        "anything. What TRL, verl, OpenRLHF, slime and NeMo-RL call these columns is understood "
+        "(response_mask, advantages, old_log_probs, ...). NPZ arrays [responses, tokens], and "
+        "JSONL "
+        "with a response a line whose tokens are in lists, need no sequence and position.\n\n"
         "Standard output gets one JSON object per objective. With -o a file gets a row per "
         "unmasked "
         "token and objective: objective, params, sequence, position, ratio, log_ratio, weight, "

@@ -2,9 +2,10 @@
 #include "objective/batch.h"
 
 #include <math.h>
-#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/text.h"
 
@@ -102,11 +103,11 @@ sg_status sg_batch_group(sg_batch *batch, size_t sequences, sg_error *error)
         bool same = i > 0 && places[i].first == places[i - 1].first;
         if (same && places[i].position == places[i - 1].position) {
             size_t row = places[i].index + 1, other = places[i - 1].index + 1;
-            sg_status status = sg_fail(error, SG_EDATA,
-                                       "data rows %zu and %zu both are position %lld of sequence "
-                                       "%lld; every token may stand only once",
-                                       other, row, (long long)places[i].position,
-                                       (long long)places[i].sequence);
+            sg_status status =
+                sg_fail(error, SG_EDATA,
+                        "data rows %zu and %zu both are position %lld of sequence "
+                        "%lld; every token may stand only once",
+                        other, row, (long long)places[i].position, (long long)places[i].sequence);
             free(places);
             return status;
         }
@@ -124,19 +125,83 @@ sg_status sg_batch_group(sg_batch *batch, size_t sequences, sg_error *error)
     return SG_OK;
 }
 
+/* The columns and what trainers call them: verl, TRL, OpenRLHF, slime, NeMo-RL. */
+static const struct {
+    const char *name;
+    const char *others[9];
+} columns[] = {
+    {"sequence", {"sequence_id", "response_id", "sample_id"}},
+    {"position", {"token_position", "position_id", "position_ids"}},
+    {"mask",
+     {"response_mask", "completion_mask", "action_mask", "loss_mask", "loss_masks", "token_mask"}},
+    {"advantage", {"advantages"}},
+    {"logp_old",
+     {"old_logp", "old_log_prob", "old_log_probs", "old_logprobs", "old_logps",
+      "old_per_token_logps", "old_action_log_probs", "prev_logprobs"}},
+    {"logp_new",
+     {"new_logp", "new_log_probs", "log_prob", "log_probs", "per_token_logps", "action_log_probs",
+      "curr_logprobs"}},
+    {"logp_rollout",
+     {"rollout_log_prob", "rollout_log_probs", "rollout_logprobs", "sampling_per_token_logps",
+      "generation_logprobs"}},
+    {"logp_ref",
+     {"ref_logp", "ref_log_prob", "ref_log_probs", "ref_logprobs", "ref_per_token_logps",
+      "base_action_log_probs", "reference_policy_logprobs"}},
+    {"weight", {"rollout_is_weights", "importance_sampling_ratio"}},
+};
+
+enum { COLUMN_COUNT = sizeof columns / sizeof *columns };
+
+const char *sg_batch_column_name(size_t index)
+{
+    return index < COLUMN_COUNT ? columns[index].name : NULL;
+}
+
+static sg_status fail_missing(const char *name, const char *const *others, sg_error *error)
+{
+    char known[200] = "";
+    for (size_t i = 0; others[i] != NULL; i++) {
+        size_t length = strlen(known);
+        snprintf(known + length, sizeof known - length, "%s%s", i == 0 ? "" : ", ", others[i]);
+    }
+    return sg_fail(error, SG_EDATA,
+                   "the batch has no column \"%s\" (or %s); it needs sequence, position, mask, "
+                   "advantage, logp_old, logp_new",
+                   name, known);
+}
+
+sg_status sg_batch_find_column(const sg_table *table, const char *name, bool required,
+                               ptrdiff_t *column, sg_error *error)
+{
+    size_t index = 0;
+    while (strcmp(columns[index].name, name) != 0)
+        index++;
+    const char *const *others = columns[index].others;
+    *column = sg_table_find(table, name);
+    for (size_t i = 0, found = 0; *column < 0 || found > 0; i++) {
+        if (others[i] == NULL)
+            return *column < 0 && required ? fail_missing(name, others, error) : SG_OK;
+        ptrdiff_t other = sg_table_find(table, others[i]);
+        if (other >= 0 && found++ > 0)
+            return sg_fail(error, SG_EDATA,
+                           "both \"%s\" and \"%s\" can be the column %s; rename the one that "
+                           "is meant to %s",
+                           sg_table_column_name(table, (size_t)*column), others[i], name, name);
+        if (other >= 0)
+            *column = other;
+    }
+    return SG_OK;
+}
+
 /* Column of numbers, or an error that says what to do. *column is -1 when an optional one is absent. */
 static sg_status find_number(const sg_table *table, const char *name, bool required,
                              ptrdiff_t *column, sg_error *error)
 {
-    *column = sg_table_find(table, name);
-    if (*column < 0)
-        return required ? sg_fail(error, SG_EDATA,
-                                  "the batch has no column \"%s\"; it needs sequence, position, "
-                                  "mask, advantage, logp_old, logp_new",
-                                  name)
-                        : SG_OK;
-    if (sg_table_column_type(table, (size_t)*column) != SG_COLUMN_TEXT)
-        return SG_OK;
+    sg_status status = sg_batch_find_column(table, name, required, column, error);
+    if (status != SG_OK || *column < 0 ||
+        sg_table_column_type(table, (size_t)*column) != SG_COLUMN_TEXT)
+        return status;
+    name = sg_table_column_name(table, (size_t)*column);
     for (size_t row = 0; row < sg_table_rows(table); row++) {
         const char *cell = sg_table_get_text(table, (size_t)*column, row);
         double number;
@@ -173,28 +238,39 @@ static sg_status fill_integer(const sg_table *table, const char *name, int64_t *
     for (size_t row = 0; row < sg_table_rows(table); row++) {
         double value = sg_table_get_number(table, (size_t)column, row);
         if (!(fabs(value) < 0x1p53) || value != floor(value))
-            return sg_fail(error, SG_EDATA,
-                           "column \"%s\", data row %zu: %g is not an integer", name, row + 1,
-                           value);
+            return sg_fail(error, SG_EDATA, "column \"%s\", data row %zu: %g is not an integer",
+                           sg_table_column_name(table, (size_t)column), row + 1, value);
         cells[row] = (int64_t)value;
     }
     return SG_OK;
 }
 
+/* 0 or 1, or what pandas writes for a boolean; -1 for anything else. */
+static int mask_of(const sg_table *table, size_t column, size_t row)
+{
+    if (sg_table_column_type(table, column) == SG_COLUMN_TEXT) {
+        const char *cell = sg_table_get_text(table, column, row);
+        return strcasecmp(cell, "true") == 0 ? 1 : strcasecmp(cell, "false") == 0 ? 0 : -1;
+    }
+    double value = sg_table_get_number(table, column, row);
+    return value == 1 ? 1 : value == 0 ? 0 : -1;
+}
+
 static sg_status fill_mask(const sg_table *table, sg_batch *batch, sg_error *error)
 {
     ptrdiff_t column;
-    sg_status status = find_number(table, "mask", true, &column, error);
-    if (status != SG_OK)
-        return status;
-    for (size_t row = 0; row < batch->tokens; row++) {
-        double value = sg_table_get_number(table, (size_t)column, row);
-        if (value != 0 && value != 1)
-            return sg_fail(error, SG_EDATA, "column \"mask\", data row %zu: %g is neither 0 nor 1",
-                           row + 1, value);
-        batch->mask[row] = value == 1;
+    sg_status status = sg_batch_find_column(table, "mask", true, &column, error);
+    for (size_t row = 0; row < batch->tokens && status == SG_OK; row++) {
+        int mask = mask_of(table, (size_t)column, row);
+        batch->mask[row] = mask == 1;
+        if (mask < 0 && sg_table_column_type(table, (size_t)column) == SG_COLUMN_TEXT)
+            status = find_number(table, "mask", true, &column, error);
+        else if (mask < 0)
+            status = sg_fail(error, SG_EDATA, "column \"%s\", data row %zu: %g is neither 0 nor 1",
+                             sg_table_column_name(table, (size_t)column), row + 1,
+                             sg_table_get_number(table, (size_t)column, row));
     }
-    return SG_OK;
+    return status;
 }
 
 sg_status sg_batch_from_table(sg_batch **batch, const sg_table *table, size_t sequences,

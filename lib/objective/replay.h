@@ -24,7 +24,8 @@ typedef struct sg_replay_options {
     bool natural_aggregate; /* use the objective's own mode instead of `aggregate` */
     sg_aggregate_mode aggregate;
     sg_empty_rows empty;
-    double norm_length; /* of seq-mean-token-sum-norm; 0: the longest response of the batch */
+    double
+        norm_length; /* of seq-mean-token-sum-norm; 0: the longest response, masked tokens included */
     sg_clamp_mode clamp;
     double clamp_limit; /* > 0 when clamp is not NONE */
     double kl_beta;     /* 0: no KL term; else logp_ref must be in the batch */
@@ -36,7 +37,8 @@ typedef struct sg_replay_options {
 
 /* One token's share, at the objective's own ratio. Masked and non-finite tokens are all zero (ratio NaN). */
 typedef struct sg_replay_token {
-    double log_ratio; /* of the ratio that the gate saw (token, sequence or product), after the clamp */
+    double
+        log_ratio; /* of the ratio that the gate saw (token, sequence or product), after the clamp */
     double ratio;
     double weight;
     double coefficient;
@@ -48,13 +50,13 @@ enum { SG_REPLAY_LISTED = 5 };
 
 typedef struct sg_replay_summary {
     double loss;
-    size_t tokens;         /* live tokens: mask 1 and finite */
-    size_t sequences;      /* responses of the batch */
-    size_t live_sequences; /* with a live token */
+    size_t tokens;               /* live tokens: mask 1 and finite */
+    size_t sequences;            /* responses of the batch */
+    size_t live_sequences;       /* with a live token */
     sg_aggregate_mode aggregate; /* the mode used */
-    size_t nonfinite;      /* tokens with mask 1 and a NaN or infinite number: left out of every sum */
+    size_t nonfinite; /* tokens with mask 1 and a NaN or infinite number: left out of every sum */
     size_t nonfinite_row[SG_REPLAY_LISTED]; /* the first of them, rows of the table from 0 */
-    bool on_policy;        /* every live log-ratio is 0: all objectives have w = c = 1 */
+    bool on_policy; /* every live log-ratio is 0: all objectives have w = c = 1 */
 
     double effective_update_ratio; /* EUR: mean weight over live tokens */
     double clipped_fraction;       /* live tokens with c = 0 and A != 0, over live tokens */
@@ -64,13 +66,14 @@ typedef struct sg_replay_summary {
     double attenuated_tenth;       /* live tokens with w < 0.1 */
     double amplified;              /* live tokens with c > 1 */
     double coefficient_share_neg;  /* share of sum a |A| |c| that A < 0 contributes */
-    double ratio_min, ratio_mean, ratio_max;             /* of the gate's ratio */
-    double log_ratio_min, log_ratio_max;                 /* of the token log-ratio, before any clamp */
-    double kl_k1, kl_k2, kl_k3; /* KL(old || new) estimated on live tokens: means of -d, d^2/2, r - 1 - d */
-    double ess;          /* 1 / mean((x / mean x)^2), in (0, 1] */
+    double ratio_min, ratio_mean, ratio_max; /* of the gate's ratio */
+    double log_ratio_min, log_ratio_max;     /* of the token log-ratio, before any clamp */
+    double kl_k1, kl_k2,
+        kl_k3;  /* KL(old || new) estimated on live tokens: means of -d, d^2/2, r - 1 - d */
+    double ess; /* 1 / mean((x / mean x)^2), in (0, 1] */
     double diffuse_push; /* sum a A c: what unsampled logits are pushed down by, in units of pi */
-    double beyond_20, beyond_88; /* live tokens with |d| above */
-    double clamped;      /* live tokens that the clamp changed */
+    double beyond_20, beyond_88;   /* live tokens with |d| above */
+    double clamped;                /* live tokens that the clamp changed */
     double hidden_pos, hidden_neg; /* share of tokens beyond 20 among A > 0, A < 0 */
     /* Means over live sequences of the sequence-gate statistics (sequence.h), tau of the sign of the row's advantage;
      * NaN unless the objective has temperatures. Rows whose advantages change sign are left out. */
