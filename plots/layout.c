@@ -153,6 +153,56 @@ static double tick_width(const sg_axis *axis, sg_scale scale)
     return widest;
 }
 
+#define LABEL_GAP 0.4 /* between tick labels, in units of their font size */
+
+/* Where a value stands on its axis, 0 to 1. */
+static double share_of(sg_scale scale, double value)
+{
+    return scale.log ? log(value / scale.low) / log(scale.high / scale.low)
+                     : (value - scale.low) / (scale.high - scale.low);
+}
+
+/* Would the labels of each `every`-th tick run together? */
+static bool labels_collide(const sg_axis *axis, sg_scale scale, size_t every, double room)
+{
+    for (size_t i = every; i < axis->tick_count; i += every) {
+        const sg_tick *tick = &axis->ticks[i], *before = &axis->ticks[i - every];
+        double gap = fabs(share_of(scale, tick->at) - share_of(scale, before->at));
+        double half = (sg_markup_width(tick->label) + sg_markup_width(before->label)) / 2;
+        if (gap * room < half + LABEL_GAP)
+            return true;
+    }
+    return false;
+}
+
+/* How many explicit ticks it takes from one label to the next; names are never left out. */
+static size_t label_every(const sg_axis *axis, sg_scale scale, double room)
+{
+    size_t every = 1;
+    double number;
+    for (size_t i = 0; i < axis->tick_count; i++) {
+        if (!sg_parse_real(axis->ticks[i].label, &number))
+            return 1;
+    }
+    while (labels_collide(axis, scale, every, room))
+        every++;
+    return every;
+}
+
+/* Keeps the labels of the x axes apart; `room` is the width of a panel in units of their font. */
+static void spread_ticks(sg_layout *layout, const sg_figure *figure, double room)
+{
+    for (size_t p = 0; p < figure->rows * figure->columns; p++) {
+        const sg_axis *axis = &figure->panels[p].x;
+        sg_scale *x = &layout->x[p];
+        layout->x_every[p] = label_every(axis, *x, room);
+        while (axis->tick_count == 0 && !axis->log && axis->step == 0 &&
+               x->step < x->high - x->low &&
+               x->step / (x->high - x->low) * room < tick_width(axis, *x) + LABEL_GAP)
+            x->step = round_step(1.01 * x->step);
+    }
+}
+
 /* ---- legend ---- */
 
 static void collect_entries(sg_layout *layout, const sg_figure *figure)
@@ -280,6 +330,7 @@ void sg_layout_init(sg_layout *layout, const sg_figure *figure, const sg_paper *
         margins += left[c] + right[c];
     layout->plot_width = (layout->width - margins) / (double)figure->columns;
     layout->plot_height = layout->plot_width * (figure->aspect > 0 ? figure->aspect : 0.75);
+    spread_ticks(layout, figure, layout->plot_width / (SG_TICK_FONT * font));
     double x = 0;
     for (size_t c = 0; c < figure->columns; c++) {
         layout->left[c] = x + left[c];

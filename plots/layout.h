@@ -36,6 +36,8 @@ typedef struct sg_layout {
     double bottom[SG_PANELS_MAX];     /* of the frames of row i */
     double label_room[SG_PANELS_MAX]; /* of column i: from the frame to the middle of the y label */
     sg_scale x[SG_PANELS_MAX], y[SG_PANELS_MAX]; /* of every panel */
+    size_t x_every
+        [SG_PANELS_MAX]; /* panel p labels each x_every[p]-th of its x ticks, so that they stay apart */
     /* Legend: entries fill a grid row by row. */
     size_t entry_count, legend_columns, legend_rows;
     const sg_layer *entries[SG_LEGEND_MAX];
@@ -49,6 +51,10 @@ typedef struct sg_layout {
 #define SG_LEGEND_GAP 0.5
 #define SG_LEGEND_LINE 1.45
 #define SG_LEGEND_PAD 0.45
+
+/* Size of tick labels and of notes, in units of the font size. */
+#define SG_TICK_FONT 0.92
+#define SG_NOTE_FONT 0.88
 
 void sg_layout_init(sg_layout *layout, const sg_figure *figure, const sg_paper *paper);
 

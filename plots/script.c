@@ -43,9 +43,10 @@ static void write_terminal(sg_writer *w, const char *name)
         break;
     case SG_PICTURE_TEX:
         sg_text_printf(s,
-                       "set terminal cairolatex pdf input colortext size %.4fin,%.4fin font ',%g' "
-                       "linewidth 4 dashlength 3.6364 rounded\n",
-                       width / 72, height / 72, font);
+                       "set terminal cairolatex pdf input header '\\fontsize{%g}{%g}\\selectfont' "
+                       "colortext size %.4fin,%.4fin font ',%g' linewidth 4 dashlength 3.6364 "
+                       "rounded\n",
+                       font, 1.2 * font, width / 72, height / 72, font);
         w->marker = 1 / 6.0;
         break;
     case SG_PICTURE_FORMAT_COUNT:

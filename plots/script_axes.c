@@ -3,9 +3,32 @@
 
 #include "plots/writer.h"
 
-void sg_write_label(sg_writer *w, const char *markup)
+/* LaTeX sets text in the size of the document; what follows in the label gets `points`. */
+static void latex_size(sg_text *out, double points)
 {
-    sg_markup_quote(w->script, markup, w->dialect);
+    sg_text_printf(out, "\\fontsize{%.1f}{%.1f}\\selectfont ", points, 1.2 * points);
+}
+
+void sg_write_label(sg_writer *w, const char *markup, double points)
+{
+    sg_text label = {0};
+    if (w->dialect == SG_MARKUP_LATEX && markup[0] != '\0')
+        latex_size(&label, points);
+    sg_markup_translate(&label, markup, w->dialect);
+    sg_gnuplot_quote(w->script, label.data != NULL ? label.data : "");
+    w->script->failed = w->script->failed || label.failed;
+    sg_text_free(&label);
+}
+
+void sg_write_number_format(sg_writer *w, const char *axis, const char *format, double points)
+{
+    sg_text_printf(w->script, "set format %s '", axis);
+    if (w->dialect == SG_MARKUP_LATEX) {
+        latex_size(w->script, points);
+        sg_text_printf(w->script, "$%s$'\n", format);
+    } else {
+        sg_text_printf(w->script, "%s'\n", format);
+    }
 }
 
 void sg_write_frame(sg_writer *w, double left, double bottom, double width, double height)
@@ -24,17 +47,18 @@ static void write_tick_label(sg_writer *w, const char *label)
     sg_text doubled = {0}; /* gnuplot treats tick labels as number formats */
     for (const char *c = label; *c != '\0'; c++)
         sg_text_append(&doubled, *c == '%' ? "%%" : (char[]){*c, '\0'});
-    sg_write_label(w, doubled.data != NULL ? doubled.data : "");
+    sg_write_label(w, doubled.data != NULL ? doubled.data : "", SG_TICK_FONT * w->layout.font);
     w->script->failed = w->script->failed || doubled.failed;
     sg_text_free(&doubled);
 }
 
-static void write_ticks(sg_writer *w, const char *which, const sg_axis *axis, sg_scale scale)
+/* Of explicit ticks each `every`-th has a label. */
+static void write_ticks(sg_writer *w, const char *which, const sg_axis *axis, sg_scale scale,
+                        size_t every)
 {
     sg_text *s = w->script;
-    bool latex = w->format == SG_PICTURE_TEX;
-    sg_text_printf(s, "set %stics in nomirror scale 0.5,0.25 font ',%.2f'", which,
-                   0.92 * w->layout.font * w->unit);
+    double font = SG_TICK_FONT * w->layout.font;
+    sg_text_printf(s, "set %stics in nomirror scale 0.5,0.25 font ',%.2f'", which, font * w->unit);
     if (which[0] == 'y')
         sg_text_append(s, " offset 0.4,0");
     else
@@ -42,7 +66,7 @@ static void write_ticks(sg_writer *w, const char *which, const sg_axis *axis, sg
     if (axis->tick_count > 0) {
         for (size_t i = 0; i < axis->tick_count; i++) {
             sg_text_append(s, i == 0 ? " (" : ", ");
-            write_tick_label(w, axis->bare ? "" : axis->ticks[i].label);
+            write_tick_label(w, axis->bare || i % every != 0 ? "" : axis->ticks[i].label);
             sg_text_printf(s, " %.12g", axis->ticks[i].at);
         }
         sg_text_append(s, ")");
@@ -52,11 +76,10 @@ static void write_ticks(sg_writer *w, const char *which, const sg_axis *axis, sg
     sg_text_append(s, "\n");
     if (axis->tick_count > 0)
         return;
-    const char *format = axis->bare  ? ""
-                         : scale.log ? latex ? "$10^{%T}$" : "10^{%T}"
-                         : latex     ? "$%g$"
-                                     : "%g";
-    sg_text_printf(s, "set format %s '%s'\n", which, format);
+    if (axis->bare)
+        sg_text_printf(s, "set format %s ''\n", which);
+    else
+        sg_write_number_format(w, which, scale.log ? "10^{%T}" : "%g", font);
     if (scale.log) {
         double decades = log10(scale.high / scale.low);
         sg_text_printf(s, "set %stics 1e%d\nset m%stics %d\n", which,
@@ -79,11 +102,11 @@ void sg_write_axes(sg_writer *w, size_t p)
         sg_text_append(s, "set logscale x\n");
     if (y.log)
         sg_text_append(s, "set logscale y\n");
-    write_ticks(w, "x", &panel->x, x);
-    write_ticks(w, "y", &panel->y, y);
+    write_ticks(w, "x", &panel->x, x, at->x_every[p]);
+    write_ticks(w, "y", &panel->y, y, 1);
     if (panel->top_label[0] != '\0') {
         sg_text_printf(s, "set x2range [%.12g:%.12g]\n", x.low, x.high);
-        write_ticks(w, "x2", &panel->x, x);
+        write_ticks(w, "x2", &panel->x, x, at->x_every[p]);
     }
     sg_text_printf(s, "set border %d lw %g lc rgb '#404040'\n", panel->open ? 3 : 15,
                    w->paper->frame_width);
@@ -105,7 +128,7 @@ void sg_write_centred(sg_writer *w, const char *markup, double x, double y, doub
     if (markup[0] == '\0')
         return;
     sg_text_append(s, "set label ");
-    sg_write_label(w, markup);
+    sg_write_label(w, markup, shrink * w->layout.font);
     sg_text_printf(s, " at screen %.6f,%.6f center", x / w->layout.width, y / w->layout.height);
     if (upright)
         sg_text_append(s, " rotate by 90");

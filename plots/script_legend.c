@@ -65,7 +65,7 @@ void sg_write_legend(sg_writer *w)
             at->legend_height - (SG_LEGEND_PAD + (row + 0.5) * SG_LEGEND_LINE) * at->legend_font;
         write_sample_data(w, i, x, y);
         sg_text_append(s, "set label ");
-        sg_write_label(w, at->entries[i]->title);
+        sg_write_label(w, at->entries[i]->title, at->legend_font);
         sg_text_printf(s, " at first %.3f,%.3f left font ',%.2f'\n",
                        x + at->legend_sample + SG_LEGEND_GAP * at->legend_font, y,
                        at->legend_font * w->unit);

@@ -29,7 +29,7 @@ sg_pen sg_theme_pen(sg_gate_kind gate, sg_level level)
     case SG_GATE_GIPO:
         return (sg_pen){0x949494, SG_SHORT_DASH, SG_OPEN_SQUARE, 0};
     case SG_GATE_ERF:
-        return (sg_pen){0xECE133, SG_SOLID, SG_SQUARE, 0};
+        return (sg_pen){0xB8A600, SG_SOLID, SG_SQUARE, 0};
     case SG_GATE_ARCTAN:
         return (sg_pen){0x56B4E9, SG_DASHED, SG_CIRCLE, 0};
     /* The list ends here; the rest takes dark colours that differ from it in lightness as well. */
@@ -48,11 +48,11 @@ sg_pen sg_theme_pen(sg_gate_kind gate, sg_level level)
 }
 
 /* Widths: of the text block where a paper has one column (NeurIPS, ICLR), across both columns
- * otherwise. */
+ * otherwise; never wider than what the official style leaves (ACL 16 cm, IEEEtran 43 pc, Nature 183 mm). */
 static const sg_paper papers[] = {
     {"screen", 8.0, 9.0, 1.4, 0.6}, {"neurips", 5.5, 8.0, 1.0, 0.5}, {"icml", 6.75, 8.0, 1.0, 0.5},
-    {"iclr", 5.5, 8.0, 1.0, 0.5},   {"acl", 6.8, 8.0, 1.0, 0.5},     {"ieee", 7.0, 8.0, 1.0, 0.5},
-    {"nature", 7.0, 7.0, 1.0, 0.5}, {"slide", 10.0, 14.0, 2.2, 0.9},
+    {"iclr", 5.5, 8.0, 1.0, 0.5},   {"acl", 6.29, 8.0, 1.0, 0.5},    {"ieee", 7.13, 8.0, 1.0, 0.5},
+    {"nature", 7.2, 7.0, 1.0, 0.5}, {"slide", 10.0, 14.0, 2.2, 0.9},
 };
 
 size_t sg_paper_count(void)

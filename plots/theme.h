@@ -43,7 +43,7 @@ typedef struct sg_pen {
     double width; /* times the theme's line width; 0 = 1 */
 } sg_pen;
 
-/* Colours of the methods (the "colorblind" list of seaborn, in the project's order) and a few fixed
+/* Colours of the methods (the "colorblind" list of seaborn, its yellow darkened, in the project's order) and a few fixed
  * ones. */
 enum {
     SG_COLOUR_SAPO = 0x0173B2,

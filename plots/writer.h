@@ -29,7 +29,10 @@ void sg_write_palette(sg_writer *w, size_t p);
 void sg_write_note(sg_writer *w, const sg_note *note, size_t p);
 
 /* script_axes.c: frame, axes, titles. */
-void sg_write_label(sg_writer *w, const char *markup);
+/* A label as a string literal. LaTeX is told its size here; other terminals take it from the font that follows. */
+void sg_write_label(sg_writer *w, const char *markup, double points);
+/* The same for the numbers of an axis (or "cb"): `format` is gnuplot's, "%g" for example. */
+void sg_write_number_format(sg_writer *w, const char *axis, const char *format, double points);
 void sg_write_frame(sg_writer *w, double left, double bottom, double width, double height);
 void sg_write_axes(sg_writer *w, size_t p);
 void sg_write_titles(sg_writer *w, size_t p);

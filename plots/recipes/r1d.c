@@ -131,7 +131,7 @@ static sg_status describe_summary(sg_panel *panel, const sg_table *table, sg_err
                     .x2 = low * 1.02,
                     .y2 = 0.14,
                     .colour = SG_COLOUR_GRPO};
-    snprintf(mark.text, sizeof mark.text, "0.1 at τ = %.2f", low);
+    snprintf(mark.text, sizeof mark.text, "0.1 at %.2f", low);
     sg_panel_add_note(panel, mark);
     return SG_OK;
 }
