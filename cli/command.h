@@ -107,6 +107,10 @@ void cli_append_quoted(sg_text *line, const char *word);
  * end. */
 const cli_option *cli_option_next(const cli_command *command, size_t *state);
 
+/* " (default 5)" for an option that has a default, else "". A common option needs no command. */
+void cli_default_words(const cli_command *command, const cli_option *option, char *buffer,
+                       size_t size);
+
 void cli_help_overview(void);
 void cli_help_command(const cli_command *command);
 void cli_help_manual(void);     /* scdoc source of softgate(1) */

@@ -217,7 +217,8 @@ const cli_command cli_simulate = {
     .max_operands = 1,
     .description =
         "Trains toy policies with vocabularies of up to a million tokens (a table of softmax "
-        "rows, or a tree of prefixes) by policy gradients, once for each objective and seed of the experiment, and writes a row per "
+        "rows, or a tree of prefixes) by policy gradients, once for each objective and seed of the "
+        "experiment, and writes a row per "
         "gradient step with exact observables: reward, entropy, mass of the tail, ratios, clipped "
         "share, gradient, push on unsampled tokens. Objectives that are compared share their "
         "random "

@@ -50,9 +50,8 @@ static void print_entry(const char *left, const char *right)
     print_wrapped(right, LEFT, LEFT);
 }
 
-/* " (default 5)" for an option that has a default, else "". */
-static void default_words(const cli_command *command, const cli_option *option, char *buffer,
-                          size_t size)
+void cli_default_words(const cli_command *command, const cli_option *option, char *buffer,
+                       size_t size)
 {
     static const cli_common common = {.backend = "auto", .seed = CLI_ABSENT, .threads = CLI_ABSENT};
     buffer[0] = '\0';
@@ -83,7 +82,7 @@ static void print_option(const cli_command *command, const cli_option *option)
     const char *help = option->help;
     if (command->output_help && option->group && strcmp(option->name, "output") == 0)
         help = command->output_help;
-    default_words(command, option, words, sizeof words);
+    cli_default_words(command, option, words, sizeof words);
     size_t length = (size_t)snprintf(right, sizeof right, "%s%s%s", help,
                                      option->kind == CLI_LIST ? "; may be repeated" : "", words);
     if (option->label) {

@@ -17,8 +17,19 @@ static void put_escaped(const char *text)
     }
 }
 
-static void put_option(const cli_option *option)
+/* In a literal block only a backslash is special. */
+static void put_literal(const char *text)
 {
+    for (; *text; text++) {
+        if (*text == '\\')
+            putchar('\\');
+        putchar(*text);
+    }
+}
+
+static void put_option(const cli_command *command, const cli_option *option)
+{
+    char words[64];
     fputs("*", stdout);
     if (option->letter)
         printf("-%c*, *", option->letter);
@@ -32,6 +43,8 @@ static void put_option(const cli_option *option)
     }
     fputs("\n\t", stdout);
     put_escaped(option->help);
+    cli_default_words(command, option, words, sizeof words);
+    put_escaped(words);
     if (option->label) {
         fputs(": ", stdout);
         put_escaped(option->value);
@@ -47,10 +60,12 @@ static void put_command(const cli_command *command)
     put_escaped(command->description);
     fputs("\n\n", stdout);
     for (const cli_option *option = command->options; option && option->name; option++)
-        put_option(option);
+        put_option(command, option);
     for (const cli_example *example = command->examples; example && example->command; example++) {
         put_escaped(example->purpose);
-        printf(":\n\n```\n%s\n```\n\n", example->command);
+        fputs(":\n\n```\n", stdout);
+        put_literal(example->command);
+        fputs("\n```\n\n", stdout);
     }
 }
 
@@ -64,7 +79,7 @@ void cli_help_manual(void)
         put_command(*command);
     fputs("# COMMON OPTIONS\n\n", stdout);
     for (const cli_option *option = cli_common_options; option->name; option++)
-        put_option(option);
+        put_option(NULL, option);
     fputs("# EXIT STATUS\n\n"
           "*0*\n\tdone\n\n*1*\n\ta negative answer\n\n*2*\n\twrong usage or input\n\n"
           "*3*\n\ta file, a device or another program failed\n\n*130*\n\tinterrupted\n\n"
