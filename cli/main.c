@@ -72,6 +72,8 @@ static int run_command(const cli_command *command, int count, char **arguments)
         set_threads(&call);
         code = check_backend(&call);
         if (!code)
+            code = cli_check_ending(&call);
+        if (!code)
             code = command->run(&call);
     }
     cli_call_free(&call);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "cli/build_info.h"
@@ -38,7 +39,7 @@ sg_status cli_stamp(const cli_call *call, sg_table *table, sg_error *error)
 static bool ends_in(const char *path, const char *ending)
 {
     size_t length = strlen(path), n = strlen(ending);
-    return length > n && strcmp(path + length - n, ending) == 0;
+    return length > n && strcasecmp(path + length - n, ending) == 0;
 }
 
 bool cli_is_stdout(const char *path)
@@ -79,6 +80,24 @@ int cli_write_table(const cli_call *call, sg_table *table)
     if (!cli_is_stdout(path))
         cli_note("wrote %s: %zu rows, %zu columns", path, sg_table_rows(table),
                  sg_table_columns(table));
+    return CLI_EXIT_DONE;
+}
+
+int cli_check_ending(const cli_call *call)
+{
+    static const char *const foreign[] = {".parquet", ".feather", ".arrow", ".h5",  ".hdf5", ".pkl",
+                                          ".npy",     ".xlsx",    ".jsonl", ".tsv", ".gz",   ".zst",
+                                          ".yaml",    ".pdf",     ".png",   ".pt"};
+    const char *path = call->common.output;
+    if (cli_is_stdout(path) || call->common.format || !(call->command->groups & CLI_OUTPUT))
+        return CLI_EXIT_DONE;
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        if (ends_in(path, foreign[i]))
+            return cli_fail(SG_EARGUMENT,
+                            "%.200s would hold CSV, as softgate does not write %s; end the name in "
+                            ".csv, .json or .npz, or give --format csv",
+                            path, foreign[i]);
+    }
     return CLI_EXIT_DONE;
 }
 

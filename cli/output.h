@@ -20,6 +20,10 @@ sg_format cli_output_format(const cli_call *call);
  * exit code. */
 int cli_write_table(const cli_call *call, sg_table *table);
 
+/* Refuses a file whose name promises a format that is not written here, such as .parquet. Prints why;
+ * returns the exit code. */
+int cli_check_ending(const cli_call *call);
+
 /* Before long work: can the file of --output be written? Prints what is wrong; returns the exit
  * code. */
 int cli_check_output(const cli_call *call);
