@@ -82,6 +82,23 @@ static sg_status unknown_parameter(const sg_method *method, const char *key, sg_
                    method->parameters[0] == '\0' ? "" : ",");
 }
 
+static sg_status fail_range(const sg_objective *objective, const sg_parameter_info *info,
+                            const char *text, bool infinite, sg_error *error)
+{
+    char aliases[160] = "";
+    size_t length = 0;
+    for (const char *c = info->aliases; *c != '\0' && length + 3 < sizeof aliases; c++) {
+        aliases[length++] = *c;
+        if (*c == ',')
+            aliases[length++] = ' ';
+    }
+    return sg_fail(error, SG_EARGUMENT,
+                   "%s: %s=%.60s is out of range; it must be %s%s (trainers "
+                   "call it %s)",
+                   objective->method->name, info->name, text, info->range,
+                   infinite ? " and finite" : "", aliases);
+}
+
 static sg_status set_parameter(sg_objective *objective, const sg_parameter_range *range,
                                const char *text, sg_error *error)
 {
@@ -95,11 +112,9 @@ static sg_status set_parameter(sg_objective *objective, const sg_parameter_range
                        objective->method->name, range->info.name, text, range->info.range);
     bool low_ok = range->low_open ? value > range->low : value >= range->low;
     bool high_ok = range->high_open ? value < range->high : value <= range->high;
-    if (!low_ok || !high_ok || (isinf(value) && !range->may_be_off))
-        return sg_fail(error, SG_EARGUMENT,
-                       "%s: %s=%.60s is out of range; it must be %s (trainers call it %s)",
-                       objective->method->name, range->info.name, text, range->info.range,
-                       range->info.aliases);
+    bool infinite = isinf(value) && !range->may_be_off;
+    if (!low_ok || !high_ok || infinite)
+        return fail_range(objective, &range->info, text, infinite, error);
     *field(objective, range) = value;
     return SG_OK;
 }
@@ -274,8 +289,8 @@ static sg_status parse_pairs(sg_objective *objective, const char *text, const ch
             own = own || strcmp(seen[i], name) == 0;
         if (own)
             continue;
-        sg_status status = set_parameter(objective, sg_parameter_range_find(name, method),
-                                         both[side / 2], error);
+        sg_status status =
+            set_parameter(objective, sg_parameter_range_find(name, method), both[side / 2], error);
         if (status != SG_OK)
             return status;
     }
