@@ -42,4 +42,13 @@ if command -v scdoc >/dev/null; then
 else
     echo 'install: no manual page, because scdoc is not there to make it'
 fi
-echo "install: softgate $VERSION is in $root"
+cat >"$root/share/softgate/uninstall.sh" <<EOF
+#!/bin/sh
+# Removes softgate $VERSION from where 'make install' put it.
+set -eu
+cd "\$(dirname "\$0")/../.."
+rm -f bin/softgate lib/libsoftgate.a lib/libsoftgate.so lib/$SONAME lib/pkgconfig/softgate.pc \\
+    share/bash-completion/completions/softgate share/man/man1/softgate.1
+rm -rf include/softgate share/softgate
+EOF
+echo "install: softgate $VERSION is in $root; sh $PREFIX/share/softgate/uninstall.sh removes it"
