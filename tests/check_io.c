@@ -311,9 +311,11 @@ END_TEST
  * with the sanitizers. Seed fixed, so a failure comes back. */
 START_TEST(damaged_files_never_harm)
 {
-    static const char jsonl[] = "{\"sequence\": 0, \"logp\": -1.5, \"text\": \"a \\u20ac\"}\n"
-                                "{\"sequence\": 1, \"logp\": NaN, \"text\": [1, {\"b\": null}]}\n"
-                                "{\"sequence\": 2, \"logp\": 1e400, \"mask\": true}\n";
+    static const char jsonl[] =
+        "{\"sequence\": 0, \"logp\": -1.5, \"text\": \"a \\u20ac\"}\n"
+        "{\"sequence\": 1, \"logp\": NaN, \"text\": [1, {\"b\": null}]}\n"
+        "{\"sequence\": 2, \"logp\": 1e400, \"mask\": true}\n"
+        "{\"sequence\": 3, \"logp\": [-1, null, 2], \"mask\": [1, 0, true]}\n";
     sg_table *good = nasty_table();
     if (_i < (int)COUNT(readable))
         ck_assert_int_eq(sg_table_write(good, readable[_i], test_path, NULL), SG_OK);
