@@ -34,6 +34,13 @@ sg_status sg_drawing_add_table(sg_drawing *drawing, const char *suffix, sg_table
     return sg_drawing_take_table(drawing, suffix, *table, error);
 }
 
+sg_status sg_drawing_start(sg_drawing *drawing, size_t rows, size_t columns, sg_table **table,
+                           sg_error *error)
+{
+    sg_status status = sg_drawing_set_layout(drawing, rows, columns, error);
+    return status == SG_OK ? sg_drawing_add_table(drawing, "", table, error) : status;
+}
+
 sg_status sg_curves_init(sg_table *table, bool with_grid, sg_error *error)
 {
     static const char *const texts[] = {"label", "grid", "objective", "params"};

@@ -24,6 +24,10 @@ struct sg_drawing {
 
 sg_status sg_drawing_set_layout(sg_drawing *drawing, size_t rows, size_t columns, sg_error *error);
 
+/* The layout, and the first table, empty; owned by the drawing. */
+sg_status sg_drawing_start(sg_drawing *drawing, size_t rows, size_t columns, sg_table **table,
+                           sg_error *error);
+
 /* Adds an empty table with a suffix; owned by the drawing. */
 sg_status sg_drawing_add_table(sg_drawing *drawing, const char *suffix, sg_table **table,
                                sg_error *error);

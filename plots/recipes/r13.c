@@ -90,19 +90,26 @@ static void add_curves(sg_panel *panel, const sg_table *table, size_t column, co
     }
 }
 
+/* A column of panels for each temperature, and the curves up to the ratio `high`. */
+static sg_status start(sg_drawing *drawing, size_t rows, double high, sg_table **table,
+                       sg_error *error)
+{
+    const sg_curve_grid grid = {NULL, 0, high, 1001, false};
+    sg_status status = sg_drawing_start(drawing, rows, COLUMNS, table, error);
+    if (status == SG_OK)
+        status = fill(*table, grid, error);
+    if (status == SG_OK)
+        drawing->figure->legend = SG_LEGEND_ABOVE;
+    return status;
+}
+
 static sg_status build(sg_drawing *drawing, sg_error *error)
 {
     static const double tops[COLUMNS] = {4.2, 1.5, 1.5};
-    const sg_curve_grid grid = {NULL, 0, 5, 1001, false};
     sg_table *table;
-    sg_status status = sg_drawing_set_layout(drawing, 2, COLUMNS, error);
-    if (status == SG_OK)
-        status = sg_drawing_add_table(drawing, "", &table, error);
-    if (status == SG_OK)
-        status = fill(table, grid, error);
+    sg_status status = start(drawing, 2, 5, &table, error);
     if (status != SG_OK)
         return status;
-    drawing->figure->legend = SG_LEGEND_ABOVE;
     drawing->figure->aspect = 0.8;
     for (size_t c = 0; c < COLUMNS; c++) {
         sg_panel *value = sg_figure_panel(drawing->figure, 0, c);
@@ -124,16 +131,10 @@ static sg_status build(sg_drawing *drawing, sg_error *error)
 
 static sg_status build_tails(sg_drawing *drawing, sg_error *error)
 {
-    const sg_curve_grid grid = {NULL, 0, 20, 1001, false};
     sg_table *table;
-    sg_status status = sg_drawing_set_layout(drawing, 1, COLUMNS, error);
-    if (status == SG_OK)
-        status = sg_drawing_add_table(drawing, "", &table, error);
-    if (status == SG_OK)
-        status = fill(table, grid, error);
+    sg_status status = start(drawing, 1, 20, &table, error);
     if (status != SG_OK)
         return status;
-    drawing->figure->legend = SG_LEGEND_ABOVE;
     drawing->figure->aspect = 0.95;
     for (size_t c = 0; c < COLUMNS; c++) {
         sg_panel *panel = sg_figure_panel(drawing->figure, 0, c);

@@ -65,9 +65,7 @@ static sg_status build(sg_drawing *drawing, sg_error *error)
 {
     const sg_curve_grid grid = {NULL, 0, 5, 1001, false};
     sg_table *table;
-    sg_status status = sg_drawing_set_layout(drawing, 1, 3, error);
-    if (status == SG_OK)
-        status = sg_drawing_add_table(drawing, "", &table, error);
+    sg_status status = sg_drawing_start(drawing, 1, 3, &table, error);
     if (status == SG_OK)
         status = sg_curves_init(table, false, error);
     for (size_t i = 0; i < CURVES && status == SG_OK; i++) {

@@ -120,9 +120,7 @@ static sg_status build(sg_drawing *drawing, sg_error *error)
     static const sg_curve_grid grids[] = {{"ratio", 0, 5, 501, false},
                                           {"log_ratio", -4, 4, 401, true}};
     sg_table *table;
-    sg_status status = sg_drawing_set_layout(drawing, 2, 2, error);
-    if (status == SG_OK)
-        status = sg_drawing_add_table(drawing, "", &table, error);
+    sg_status status = sg_drawing_start(drawing, 2, 2, &table, error);
     if (status == SG_OK)
         status = sg_curves_init(table, true, error);
     for (size_t i = 0; i < 4 * CURVES && status == SG_OK; i++)

@@ -139,9 +139,7 @@ static sg_status describe_summary(sg_panel *panel, const sg_table *table, sg_err
 static sg_status build(sg_drawing *drawing, sg_error *error)
 {
     sg_table *curves, *summary;
-    sg_status status = sg_drawing_set_layout(drawing, 1, 3, error);
-    if (status == SG_OK)
-        status = sg_drawing_add_table(drawing, "", &curves, error);
+    sg_status status = sg_drawing_start(drawing, 1, 3, &curves, error);
     if (status == SG_OK)
         status = sg_drawing_add_table(drawing, "temperature", &summary, error);
     if (status == SG_OK)

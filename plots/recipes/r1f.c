@@ -74,9 +74,7 @@ static sg_status build(sg_drawing *drawing, double limit, double step, sg_error 
 {
     const sg_curve_grid grid = {NULL, -limit, limit, 121, true};
     sg_table *table;
-    sg_status status = sg_drawing_set_layout(drawing, METHODS, 2, error);
-    if (status == SG_OK)
-        status = sg_drawing_add_table(drawing, "", &table, error);
+    sg_status status = sg_drawing_start(drawing, METHODS, 2, &table, error);
     if (status == SG_OK)
         status = fill(table, grid, error);
     if (status != SG_OK)

@@ -121,9 +121,7 @@ static sg_status build(sg_drawing *drawing, bool log_axis, sg_error *error)
     drawing->seed = config.seed;
     sg_table *table;
     sg_batch *batch = NULL;
-    sg_status status = sg_drawing_set_layout(drawing, 1, 1, error);
-    if (status == SG_OK)
-        status = sg_drawing_add_table(drawing, "", &table, error);
+    sg_status status = sg_drawing_start(drawing, 1, 1, &table, error);
     if (status == SG_OK)
         status = sg_synthetic_batch(&batch, &config, error);
     if (status == SG_OK)

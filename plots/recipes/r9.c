@@ -89,9 +89,7 @@ static sg_status build(sg_drawing *drawing, sg_error *error)
     for (size_t i = 0; i < PROBABILITIES; i++)
         pi[i] = sampled[i].pi;
     sg_table *table;
-    sg_status status = sg_drawing_set_layout(drawing, 2, 2, error);
-    if (status == SG_OK)
-        status = sg_drawing_add_table(drawing, "", &table, error);
+    sg_status status = sg_drawing_start(drawing, 2, 2, &table, error);
     if (status == SG_OK)
         status = sg_diffusion_sweep(table, sizes, SIZES, pi, PROBABILITIES, advantages, 2, error);
     if (status == SG_OK)
