@@ -19,7 +19,8 @@ static void set(sg_config *config, const char *assignment)
     ck_assert_msg(sg_config_set(config, assignment, &error) == SG_OK, "%s", error.message);
 }
 
-/* Each with something that must survive: moments, older selves, a rollout in use, a shared bias. */
+/* Each with something that must survive: moments, older selves, a rollout in use, a shared bias,
+ * experts that are replayed. */
 static const char *const variants[][8] = {
     {"optimizer.kind=adam", "update.objectives=[sapo,grpo:match=l2]", "run.seeds=2",
      "rollout.lag=3"},
@@ -29,6 +30,9 @@ static const char *const variants[][8] = {
     {"optimizer.kind=coupled-adam", "optimizer.lr=0.001", "run.seeds=2"},
     {"optimizer.kind=sgd", "optimizer.lr=2", "policy.rows=light", "policy.vocabulary=5000",
      "rollout.group=64", "rollout.lag=2", "update.objectives=[sapo,grpo:match=l2]"},
+    {"policy.kind=net", "policy.experts=4", "task.kind=reverse", "update.minibatches=2",
+     "update.epochs=3", "update.objectives=[grpo:routing=r3,grpo:match=l2]",
+     "rollout.weight_noise=0.01", "rollout.lag=1"},
 };
 enum { VARIANTS = COUNT(variants) };
 
@@ -104,9 +108,14 @@ START_TEST(a_killed_process_loses_nothing_that_matters)
     sg_text command = {0};
     const char *tool = getenv("SOFTGATE");
     ck_assert_ptr_nonnull(tool);
-    static const char options[] =
+    static const char *const experiments[] = {
         "--set policy.vocabulary=20000 --set run.steps=120 --set run.seeds=3 --set rollout.lag=1 "
-        "--set task.length=3 --set update.objectives=[sapo,gspo] -q";
+        "--set task.length=3 --set update.objectives=[sapo,gspo] -q",
+        "--set policy.kind=net --set policy.vocabulary=2000 --set policy.experts=8 "
+        "--set task.kind=copy --set task.prompts=4 --set task.length=3 --set run.steps=40 "
+        "--set run.seeds=2 --set rollout.precision=bf16 --set rollout.lag=1 "
+        "--set update.objectives=[grpo:routing=r2,sapo:routing=r3] -q"};
+    const char *options = experiments[_i];
     sg_text_printf(
         &command,
         "cd '%s' && : > e.yaml && echo 'run: {seed: 3}' > e.yaml && '%s' simulate e.yaml "
@@ -222,7 +231,7 @@ Suite *checkpoint_suite(void)
     TCase *tests = add_file_case(suite, "checkpoint");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, interrupted_twice_and_resumed_is_not_interrupted, 0, 2 * VARIANTS);
-    tcase_add_test(tests, a_killed_process_loses_nothing_that_matters);
+    tcase_add_loop_test(tests, a_killed_process_loses_nothing_that_matters, 0, 2);
     tcase_add_test(tests, no_damage_goes_unseen);
     tcase_add_test(tests, another_experiment_version_or_file_is_refused);
     return suite;
