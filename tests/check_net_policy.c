@@ -375,6 +375,81 @@ START_TEST(the_head_alone_is_projected)
 }
 END_TEST
 
+static double row_norms(const sg_net *net, size_t first, size_t end)
+{
+    double sum = 0;
+    for (size_t v = first; v < end; v++) {
+        double norm2 = 0;
+        for (size_t k = 0; k < net->config.width; k++)
+            norm2 += pow(sg_net_get(net, sg_net_tensor(net, "weights"), v, k), 2);
+        sum += sqrt(norm2) / (double)(end - first);
+    }
+    return sum;
+}
+
+/* From the parameters before and after a plain gradient step of rate 1. */
+START_TEST(the_output_layer_is_watched)
+{
+    static const sg_rule rules[] = {SG_RULE_SGD, SG_RULE_COUPLED_ADAM, SG_RULE_ADAM};
+    sg_net_policy_shape shape = shape_of(0);
+    shape.rule =
+        (sg_rule_config){.rule = rules[_i], .lr = 1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8};
+    sg_policy *policy, *old;
+    answers *a = answers_new();
+    sg_error error;
+    ck_assert(!sg_net_policy_alloc(&policy, &shape, &error));
+    ck_assert(!policy->methods->clone(policy, &old, &error));
+    draw(policy, a);
+    sg_policy_observation look;
+    sg_policy_change change;
+    ck_assert(!policy->methods->observe(policy, &reward, &look, &error));
+    sg_policy_step step = {.optimizer = {.lr = rules[_i] == SG_RULE_SGD ? 1 : 0.01}, .time = 1};
+    ck_assert(!policy->methods->update(policy, &step, &a->responses, a->push, &change, &error));
+    const sg_net *before = sg_net_policy_net(old), *after = sg_net_policy_net(policy);
+    ck_assert_double_eq_tol(look.row_norm_head, row_norms(before, 0, HEAD), 1e-14);
+    ck_assert_double_eq_tol(look.row_norm_tail, row_norms(before, HEAD, V), 1e-14);
+    double norm2[2] = {0}, drift2 = 0;
+    for (size_t i = 0; i < before->tensor_count; i++) {
+        const sg_tensor *t = &before->tensors[i];
+        bool output = strcmp(t->name, "weights") == 0 || strcmp(t->name, "bias") == 0;
+        for (size_t k = 0; k < t->columns; k++) {
+            double sum = 0;
+            for (size_t r = 0; r < t->rows; r++) {
+                double moved = sg_net_get(after, t, r, k) - sg_net_get(before, t, r, k);
+                norm2[output] += moved * moved;
+                sum += moved / (double)t->rows;
+            }
+            drift2 += strcmp(t->name, "weights") == 0 ? sum * sum : 0;
+        }
+    }
+    ck_assert_double_eq_tol(change.mean_row_drift, sqrt(drift2), 1e-13);
+    ck_assert(_i < 2 ? change.mean_row_drift < 1e-13 : change.mean_row_drift > 1e-4);
+    if (_i == 0) /* the step is the gradient */
+        ck_assert_double_eq_tol(change.output_share, norm2[1] / (norm2[0] + norm2[1]), 1e-12);
+    ck_assert(change.output_share > 0.1 && change.output_share < 1);
+    /* The sum of B h, response by response. */
+    double along[8] = {0}, most = 0;
+    sg_net_pass *pass = sg_net_pass_alloc();
+    for (size_t i = 0; i < COUNT; i++)
+        for (int32_t t = 0; t < LENGTH; t++) {
+            int32_t context[2] = {(int32_t)a->prompt[i], t > 0 ? a->tokens[i * ROOM] : -1};
+            double h[8];
+            sg_net_batch batch = {1, &t, context, NULL, NULL};
+            ck_assert(!sg_net_forward(pass, before, &batch, NULL, NULL));
+            sg_net_features(pass, 0, h);
+            for (int k = 0; k < 8; k++)
+                along[k] += a->push[i * ROOM + (size_t)t] * h[k];
+        }
+    for (int k = 0; k < 8; k++)
+        most += along[k] * along[k];
+    ck_assert_double_eq_tol(change.diffuse_features, sqrt(most), 1e-12);
+    sg_net_pass_free(pass);
+    sg_policy_free(policy);
+    sg_policy_free(old);
+    free(a);
+}
+END_TEST
+
 START_TEST(impossible_shapes_are_refused)
 {
     sg_error error;
@@ -412,6 +487,7 @@ Suite *net_policy_suite(void)
     tcase_add_test(tests, only_learning_replays);
     tcase_add_test(tests, the_head_alone_is_projected);
     tcase_add_test(tests, projections_take_the_push_from_unsampled_tokens);
+    tcase_add_loop_test(tests, the_output_layer_is_watched, 0, 3);
     tcase_add_test(tests, impossible_shapes_are_refused);
     suite_add_tcase(suite, tests);
     return suite;

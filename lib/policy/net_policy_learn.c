@@ -2,6 +2,7 @@
 /* One gradient step of the neural policy. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "policy/net_pass.h"
 #include "policy/net_policy_parts.h"
@@ -35,7 +36,7 @@ static sg_status describe_pushes(const sg_net_policy *self, sampled **sorted,
         return sg_fail(error, SG_ENOMEM, "not enough memory to describe a step");
     }
     double *mass = gross + rows, share = 1 / (double)u->count; /* mass: of sampled tokens */
-    sg_net_diffuse_push(self->pass, u->push, diffuse);
+    change->diffuse_features = sg_net_diffuse_push(self->pass, u->push, diffuse);
     for (size_t i = 0; i < u->count; i++) {
         gross[row_of[i]] += fabs(u->push[i]);
         samples[i] = (sampled){row_of[i], u->token[i], exp(u->value[i])};
@@ -165,6 +166,33 @@ static sg_step_report move(sg_net_policy *self, const sg_policy_step *step)
     return report;
 }
 
+/* Of the gradient, before it becomes a step. */
+static double output_norm2(const sg_net *gradient)
+{
+    double sum = 0;
+    for (size_t i = 0; i < gradient->tensor_count; i++) {
+        const sg_tensor *t = &gradient->tensors[i];
+        bool output = strcmp(t->name, "weights") == 0 || strcmp(t->name, "bias") == 0;
+        if (output && t->trained)
+            sum += sg_tensor_norm2(gradient->config.precision, t, gradient->values);
+    }
+    return sum;
+}
+
+/* 2-norm of the mean row of the step's weights. */
+static double mean_row(const sg_net *delta)
+{
+    const sg_tensor *w = sg_net_tensor(delta, "weights");
+    double norm2 = 0;
+    for (size_t k = 0; k < w->columns; k++) {
+        double sum = 0;
+        for (size_t v = 0; v < w->rows; v++)
+            sum += sg_net_get(delta, w, v, k);
+        norm2 += sum * sum;
+    }
+    return sqrt(norm2) / (double)w->rows;
+}
+
 /* The step, and what it did. */
 static sg_status watched(sg_net_policy *self, const sg_policy_step *step, sg_policy_change *change,
                          sg_error *error)
@@ -180,7 +208,11 @@ static sg_status watched(sg_net_policy *self, const sg_policy_step *step, sg_pol
         status = sg_net_alloc(&old, &self->net->config, error);
     if (!status) {
         sg_net_copy(old, self->net);
+        double output = output_norm2(self->gradient);
         sg_step_report report = move(self, step);
+        double all = report.grad_norm * report.grad_norm;
+        change->output_share = all > 0 ? output / all : 0;
+        change->mean_row_drift = mean_row(self->gradient);
         change->grad_norm = report.grad_norm;
         change->clip_factor = report.clip_factor;
         change->delta_norm = report.delta_norm;

@@ -52,6 +52,22 @@ static void average(const sg_net_policy *self, const sg_reward *reward,
     o->losers_share = losers * share;
 }
 
+/* Mean 2-norm of rows first..end-1 of the output layer; 0 of none. */
+static double row_norm(const sg_net *net, size_t first, size_t end)
+{
+    const sg_tensor *w = sg_net_tensor(net, "weights");
+    double sum = 0;
+    for (size_t v = first; v < end; v++) {
+        double norm2 = 0;
+        for (size_t k = 0; k < w->columns; k++) {
+            double x = sg_net_get(net, w, v, k);
+            norm2 += x * x;
+        }
+        sum += sqrt(norm2);
+    }
+    return end > first ? sum / (double)(end - first) : 0;
+}
+
 sg_status sg_net_policy_observe(sg_policy *policy, const sg_reward *reward,
                                 sg_policy_observation *o, sg_error *error)
 {
@@ -83,6 +99,8 @@ sg_status sg_net_policy_observe(sg_policy *policy, const sg_reward *reward,
             status = sg_net_observe(self->pass, self->net, seen, error);
         if (!status)
             average(self, reward, &responses, seen, o);
+        o->row_norm_head = row_norm(self->net, 0, self->shape.net.prior.head);
+        o->row_norm_tail = row_norm(self->net, self->shape.net.prior.head, policy->vocabulary);
     }
     free(numbers);
     free(tokens);

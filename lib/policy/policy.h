@@ -81,6 +81,10 @@ typedef struct sg_policy_change {
     double diffuse_share;      /* B / sum of their sizes: mean */
     double upward_push;        /* total upward gradient on a state's unsampled tokens: mean */
     double max_unsampled_push; /* largest rise of an unsampled logit over the visited states */
+    /* Of nets only; h are the features that the output layer W h + b sees. */
+    double diffuse_features; /* 2-norm of the sum of B h over visited states */
+    double output_share;     /* of the squared gradient norm that is in W and b */
+    double mean_row_drift;   /* 2-norm of the mean change of W's rows */
 } sg_policy_change;
 
 /* What a policy looks like. Means weigh a state by how often a response of this policy visits it
@@ -89,9 +93,10 @@ typedef struct sg_policy_observation {
     double entropy, head_entropy, tail_mass, tail_mass_max, tail_entropy_share;
     double collision, max_prob, logit_range, underflowed; /* as in sg_row_observation */
     double tail_mass_root;                                /* at the first token */
-    double tail_mass_right;  /* at prefixes from which a reward is still possible */
-    double tail_mass_losers; /* at the others: only losers visit them */
-    double losers_share;     /* of the tokens that are said at the others */
+    double tail_mass_right;              /* at prefixes from which a reward is still possible */
+    double tail_mass_losers;             /* at the others: only losers visit them */
+    double losers_share;                 /* of the tokens that are said at the others */
+    double row_norm_head, row_norm_tail; /* nets only: mean 2-norm of W's rows */
 } sg_policy_observation;
 
 typedef struct sg_policy sg_policy;

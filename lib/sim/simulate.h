@@ -169,6 +169,12 @@
     REAL(score_modular_sum, "", "mean16 of the prompts of the family modular-sum")                 \
     REAL(score_copy, "", "mean16 of the prompts of the family copy")                               \
     REAL(score_reverse, "", "mean16 of the prompts of the family reverse")                         \
+    REAL(diffuse_push_features, "",                                                                \
+         "2-norm of the sum of B h over states, h the features of a net's output layer W h")       \
+    REAL(grad_output_share, "", "part of the squared gradient norm that is in the output layer")   \
+    REAL(mean_row_drift, "", "2-norm of the mean change of W's rows; 0 for plain gradients")       \
+    REAL(row_norm_head, "", "mean 2-norm of W's rows of head tokens")                              \
+    REAL(row_norm_tail, "", "the same of tail tokens")                                             \
     REAL(flip_rate, "",                                                                            \
          "router flips: share of tokens and blocks that would use other experts than in pi_old")   \
     REAL(flip_rate_token, "", "share of tokens with such a block")                                 \

@@ -79,8 +79,17 @@ static void set_pushes(sg_run *run, const sg_replay_summary *summary, size_t k, 
     }
 }
 
-static void keep_observation(sg_observables *o, const sg_policy_observation *policy)
+/* A column that only nets have. */
+static double of_net(const sg_run *run, double value)
 {
+    return run->config->policy.kind == SG_POLICY_NET ? value : NAN;
+}
+
+static void keep_observation(const sg_run *run, sg_observables *o,
+                             const sg_policy_observation *policy)
+{
+    o->row_norm_head = of_net(run, policy->row_norm_head);
+    o->row_norm_tail = of_net(run, policy->row_norm_tail);
     o->entropy = policy->entropy;
     o->head_entropy = policy->head_entropy;
     o->tail_mass = policy->tail_mass;
@@ -96,8 +105,11 @@ static void keep_observation(sg_observables *o, const sg_policy_observation *pol
     o->losers_share = policy->losers_share;
 }
 
-static void keep_change(sg_observables *o, const sg_policy_change *change)
+static void keep_change(const sg_run *run, sg_observables *o, const sg_policy_change *change)
 {
+    o->diffuse_push_features = of_net(run, change->diffuse_features);
+    o->grad_output_share = of_net(run, change->output_share);
+    o->mean_row_drift = of_net(run, change->mean_row_drift);
     o->kl_old_new = change->kl_old_new;
     o->kl_new_old = change->kl_new_old;
     o->diffuse_push = change->diffuse_push;
@@ -181,7 +193,7 @@ static sg_status ascend(sg_run *run, size_t step, sg_observables *o, sg_error *e
                                               o != NULL ? &change : NULL, error);
     if (status != SG_OK || o == NULL)
         return status;
-    keep_change(o, &change);
+    keep_change(run, o, &change);
     o->match_factor = run->match_factor;
     o->match_idle = run->match_idle;
     if (run->detail != NULL)
@@ -224,7 +236,7 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
         sg_run_match_mass(run);
     sg_observables *o = observed ? &new_record(run, rollout, step, expected)->value : NULL;
     if (observed) {
-        keep_observation(o, &look);
+        keep_observation(run, o, &look);
         sg_run_observe(run, &summary, o);
         status = sg_run_observe_routes(run, k, o, error);
     }
