@@ -254,6 +254,17 @@ static double SG_NAME(greatest)(const SG_REAL *x, size_t n)
     return (double)SG_REAL_OF_BITS((SG_UINT)best);
 }
 
+/* Greatest |x[i]|; NaN where there is one. */
+static double SG_NAME(size)(const SG_REAL *x, size_t n)
+{
+    SG_INT best = 0;
+    for (size_t i = 0; i < n; i++) {
+        SG_INT bits = (SG_INT)SG_BITS(x[i]) & SG_INT_MAX;
+        best = bits > best ? bits : best;
+    }
+    return (double)SG_REAL_OF_BITS((SG_UINT)best);
+}
+
 /* Takes the sampled tokens out of the tile (put_back brings them back) and x. */
 static void SG_NAME(statistics)(const SG_NAME(tile) * tile, const sg_row_job *job,
                                 const touched *list, SG_REAL *x, double reach, sg_row_sums *sums)
@@ -346,6 +357,8 @@ static void SG_NAME(update_tile)(const sg_row_view *row, const sg_row_job *job,
     SG_NAME(lift)(list, &tile);
     SG_NAME(touched_changes)(list, job);
     SG_NAME(changes)(&tile, job, x, false);
+    if (reach > SG_SMALL && job->shift == 0) /* a look is cheaper than the long way */
+        reach = fmin(reach, SG_NAME(size)(x, tile.n));
     if (sums)
         SG_NAME(statistics)(&tile, job, list, x, reach, sums);
     SG_NAME(apply)(&tile, job, x, reach);
