@@ -203,6 +203,9 @@ START_TEST(error_stays_below_its_bound)
         sg_light_rows_observe(rows, 0, 1, &a);
         sg_rows_observe(dense, 0, 1, &b);
         assert_observations_close(&a, &b, 1e-12 + 40 * worst);
+        double collision;
+        sg_light_rows_collision(rows, 0, 1, &collision);
+        assert_close(collision, b.collision, 1e-12 + 40 * worst, "collision alone");
         int32_t some[] = {0, 5, 77, 999};
         assert_close(sg_light_rows_mass(rows, 0, some, 4), sg_rows_mass(dense, 0, some, 4),
                      1e-13 + 4 * worst, "mass");

@@ -351,6 +351,9 @@ START_TEST(observations_match_the_textbook)
             assert_near(mine.tail_mass, theirs.tail_mass, e, 0, "tail_mass");
             assert_near(mine.tail_entropy_share, theirs.tail_entropy_share, e, 0, "share");
             assert_near(mine.collision, theirs.collision, e, 0, "collision");
+            double alone;
+            sg_rows_collision(rows, 0, 1, &alone);
+            assert_near(alone, theirs.collision, e, 0, "collision alone");
             assert_near(mine.max_prob, theirs.max_prob, e, 0, "max_prob");
             assert_near(mine.logit_range, theirs.logit_range, e, e, "logit_range");
             ck_assert_uint_eq(mine.underflowed, 0);

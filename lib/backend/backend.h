@@ -167,6 +167,9 @@ void sg_rows_inner_updates(sg_rows *rows, const sg_optimizer *optimizer, uint64_
 void sg_rows_observe(const sg_rows *rows, size_t first, size_t count,
                      sg_row_observation *observation);
 
+/* C = sum pi^2 alone, [count]: as much faster than all of an observation as logarithms are slow. */
+void sg_rows_collision(const sg_rows *rows, size_t first, size_t count, double *collision);
+
 /* Mass of a set of tokens (sorted or not, each once) at one state: sum of pi. */
 double sg_rows_mass(const sg_rows *rows, size_t state, const int32_t *tokens, size_t n);
 

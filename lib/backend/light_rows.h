@@ -120,6 +120,8 @@ sg_status sg_light_rows_inner_updates(sg_light_rows *rows, double lr, uint64_t u
 
 void sg_light_rows_observe(const sg_light_rows *rows, size_t first, size_t count,
                            sg_row_observation *observation);
+void sg_light_rows_collision(const sg_light_rows *rows, size_t first, size_t count,
+                             double *collision);
 double sg_light_rows_mass(const sg_light_rows *rows, size_t state, const int32_t *tokens, size_t n);
 
 /* How a row is doing. */

@@ -168,6 +168,15 @@ void sg_state_rows_observe(const sg_state_rows *rows, size_t first, size_t count
         sg_rows_observe(rows->dense, first, count, observation);
 }
 
+void sg_state_rows_collision(const sg_state_rows *rows, size_t first, size_t count,
+                             double *collision)
+{
+    if (rows->light != NULL)
+        sg_light_rows_collision(rows->light, first, count, collision);
+    else
+        sg_rows_collision(rows->dense, first, count, collision);
+}
+
 double sg_state_rows_mass(const sg_state_rows *rows, size_t state, const int32_t *tokens, size_t n)
 {
     return rows->light != NULL ? sg_light_rows_mass(rows->light, state, tokens, n)

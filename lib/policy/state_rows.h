@@ -44,6 +44,8 @@ sg_status sg_state_rows_update(sg_state_rows *rows, const sg_policy_step *step, 
                                sg_row_change *change, sg_error *error);
 void sg_state_rows_observe(const sg_state_rows *rows, size_t first, size_t count,
                            sg_row_observation *observation);
+void sg_state_rows_collision(const sg_state_rows *rows, size_t first, size_t count,
+                             double *collision);
 double sg_state_rows_mass(const sg_state_rows *rows, size_t state, const int32_t *tokens, size_t n);
 
 #endif

@@ -21,6 +21,7 @@ typedef struct tabular {
     double *values, *more;
     sg_row_observation *observation; /* [states] */
     sg_row_change *change;           /* [states] */
+    double *collision;               /* [states] */
     double *logits, *cumulated;      /* [vocabulary], when the sampler is not plain */
 } tabular;
 
@@ -48,7 +49,7 @@ double sg_tabular_bytes(const sg_tabular_shape *shape, size_t responses)
     double states = (double)shape->prompts * (double)shape->length;
     sg_rows_config rows = rows_of(shape);
     double block = sg_state_rows_bytes(&rows, shape->light);
-    return block + states * (sizeof(sg_row_observation) + sizeof(sg_row_change)) +
+    return block + states * (sizeof(sg_row_observation) + sizeof(sg_row_change) + 8) +
            (double)shape->prompts * 16 + (double)responses * (8 + (double)shape->length * 20);
 }
 
@@ -61,10 +62,9 @@ static void release(sg_policy *policy)
 {
     tabular *self = of(policy);
     sg_state_rows_free(&self->rows);
-    void *arrays[] = {self->count,       self->offset, self->first_slot,
-                      self->tokens,      self->values, self->more,
-                      self->observation, self->change, self->logits,
-                      self->cumulated,   self};
+    void *arrays[] = {self->count,     self->offset, self->first_slot,  self->tokens,
+                      self->values,    self->more,   self->observation, self->change,
+                      self->collision, self->logits, self->cumulated,   self};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
 }
@@ -261,13 +261,13 @@ static sg_status clip(tabular *self, double limit, bool projected, double *norm,
     for (run r = {0}; next_run(self, &r);) {
         sg_state_rows_log_prob(&self->rows, r.state, r.states, r.samples, self->tokens + r.slot,
                                self->more + r.slot);
-        if (r.samples > 0)
-            sg_state_rows_observe(&self->rows, r.state, r.states, self->observation);
+        if (r.samples > 0 && !projected)
+            sg_state_rows_collision(&self->rows, r.state, r.states, self->collision);
         for (size_t s = 0; s < r.states && r.samples > 0; s++, total += r.samples) {
             for (size_t j = 0; j < r.samples; j++)
                 sample[j] = (token_push){self->tokens[total + j], self->values[total + j],
                                          self->more[total + j]};
-            norm2 += state_norm2(sample, r.samples, projected, self->observation[s].collision);
+            norm2 += state_norm2(sample, r.samples, projected, self->collision[s]);
         }
     }
     free(sample);
@@ -515,7 +515,8 @@ static sg_status make(sg_policy **made, const sg_rows_config *shape, bool light,
     self->offset = calloc(prompts, sizeof *self->offset);
     self->observation = calloc(shape->states, sizeof *self->observation);
     self->change = calloc(shape->states, sizeof *self->change);
-    if (!self->count || !self->offset || !self->observation || !self->change) {
+    self->collision = calloc(shape->states, sizeof *self->collision);
+    if (!self->count || !self->offset || !self->observation || !self->change || !self->collision) {
         release(&self->base);
         return sg_fail(error, SG_ENOMEM, "not enough memory for a policy of %zu states",
                        shape->states);

@@ -152,6 +152,7 @@ int32_t sg_light_row_append(sg_light_row *row, int32_t token, double q);
 /* Lets a token with this x enter (sign 1) or leave (sign -1) the sums of light tokens. */
 void sg_light_row_count(sg_light_row *row, int32_t token, double x, double sign);
 sg_row_observation sg_light_row_observe(sg_light_row *row);
+double sg_light_row_collision(const sg_light_row *row); /* sum pi^2 */
 /* What the update in row->move is about to do. */
 sg_row_change sg_light_row_change(sg_light_row *row, double lr, double push, size_t n,
                                   const int32_t *slots);

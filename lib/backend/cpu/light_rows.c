@@ -458,6 +458,13 @@ void sg_light_rows_observe(const sg_light_rows *rows, size_t first, size_t count
     sg_for_each(count, ROW_WEIGHT, observe_task, &call);
 }
 
+void sg_light_rows_collision(const sg_light_rows *rows, size_t first, size_t count,
+                             double *collision)
+{
+    for (size_t s = 0; s < count; s++)
+        collision[s] = sg_light_row_collision(&rows->row[first + s]);
+}
+
 double sg_light_rows_mass(const sg_light_rows *rows, size_t state, const int32_t *tokens, size_t n)
 {
     const sg_light_row *row = &rows->row[state];

@@ -73,6 +73,17 @@ static void look_at_light(const sg_light_row *row, light_part part[2])
     }
 }
 
+double sg_light_row_collision(const sg_light_row *row)
+{
+    double square[TERMS], sum = 0, unit = row->base->scale / row->total;
+    sg_light_multiply(row->inverse, row->inverse, square);
+    for (size_t i = 0; i < 2; i++)
+        sum += unit * unit * sg_light_contract(square, row->sums[i].power, 1);
+    for (size_t e = 0; e < row->count; e++)
+        sum += row->q[e] / row->total * (row->q[e] / row->total);
+    return sum;
+}
+
 sg_row_observation sg_light_row_observe(sg_light_row *row)
 {
     enum { CHUNK = SG_LIGHT_FAN };

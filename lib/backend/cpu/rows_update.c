@@ -366,6 +366,30 @@ void sg_rows_observe(const sg_rows *rows, size_t first, size_t count,
     for_states(count, rows->padded, call.split, observe_task, &call);
 }
 
+typedef struct collision_call {
+    const sg_rows *rows;
+    size_t first;
+    double *collision;
+    bool split;
+} collision_call;
+
+static void collision_task(void *context, size_t s)
+{
+    const collision_call *call = context;
+    size_t state = call->first + s;
+    const sg_row_job job = {.gradient = 1 / call->rows->heads[state].total}; /* pi itself */
+    row_pass pass;
+    pass_init(&pass, call->rows, state, &job);
+    size_t segments = pass_run(&pass, call->split, norm2_segment);
+    call->collision[s] = sg_tree_sum(pass.values, segments);
+}
+
+void sg_rows_collision(const sg_rows *rows, size_t first, size_t count, double *collision)
+{
+    collision_call call = {rows, first, collision, splits_rows(count)};
+    for_states(count, rows->padded, call.split, collision_task, &call);
+}
+
 typedef struct inner_call {
     update_call update; /* without samples */
     uint64_t updates;
