@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/backend.h"
 #include "core/text.h"
 
 /* A command is data: its name, its words of help, its options and a function. The parser, the help
@@ -47,6 +48,7 @@ enum {
     CLI_OUTPUT = 2,  /* --output, --format */
     CLI_COMPUTE = 4, /* --seed, --threads, --backend */
     CLI_LONG = 8,    /* --no-progress */
+    CLI_DEVICE = 16, /* --backend cuda does something */
 };
 
 typedef struct cli_common {
@@ -99,6 +101,9 @@ const cli_command *cli_command_find(const char *name);
  * exit code; 0 otherwise. The call is to be freed with cli_call_free either way. */
 int cli_parse(cli_call *call, const cli_command *command, int count, char **arguments);
 void cli_call_free(cli_call *call);
+
+/* What --backend says. */
+sg_backend_kind cli_backend(const cli_call *call);
 
 /* Append a blank and a word as a shell reads it back. */
 void cli_append_quoted(sg_text *line, const char *word);

@@ -104,14 +104,16 @@ const cli_command cli_bench = {
         "Times the hot loops. Each workload is first checked against double precision; then it is "
         "timed in the same process as a plain copy of memory (or a product of small matrices), and "
         "`fraction` is its speed over that of the copy. W1 are gates over ten million ratios, W2 "
-        "updates of a policy with 64 states of 131072 tokens (W2.light: at a cost that does not grow "
-        "with the vocabulary), W3 the output layer of a network, W4 a sweep of 4096 bandits; a name "
+        "updates of a policy with 64 states of 131072 tokens (W2.light: at a cost that does not "
+        "grow "
+        "with the vocabulary), W3 the output layer of a network, W4 a sweep of 4096 bandits; a "
+        "name "
         "such as W2 stands for all of W2.\n\n"
         "With --format json standard output gets one array with an object per workload.",
     .options = options,
     .defaults = &defaults,
     .size = sizeof defaults,
-    .groups = CLI_TALK | CLI_OUTPUT | CLI_COMPUTE,
+    .groups = CLI_TALK | CLI_OUTPUT | CLI_COMPUTE | CLI_DEVICE,
     .examples = examples,
     .run = run,
 };

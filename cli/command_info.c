@@ -12,13 +12,14 @@
 #include <omp.h>
 #endif
 
+#include "backend/cuda/device.h"
 #include "cli/build_info.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/say.h"
 #include "plots/gnuplot.h"
 
-enum { VALUE_SIZE = 512 };
+enum { VALUE_SIZE = 1024 };
 
 static const char *compiler(void)
 {
@@ -65,6 +66,25 @@ static bool find_program(const char *name, char *path, size_t size)
     return false;
 }
 
+static void cuda_words(char *buffer)
+{
+    sg_cuda_facts facts;
+    sg_error error;
+    if (!sg_cuda_built())
+        snprintf(buffer, VALUE_SIZE, "no");
+    else if (sg_cuda_describe(&facts, &error) != SG_OK)
+        snprintf(buffer, VALUE_SIZE, "for %s; %s", sg_cuda_targets(), error.message);
+    else
+        snprintf(buffer, VALUE_SIZE,
+                 "for %s; device %d of %d in use: %s, compute capability %d.%d, %d "
+                 "multiprocessors, %.1f of %.1f GB free; CUDA %d.%d, driver for %d.%d",
+                 sg_cuda_targets(), facts.index, facts.count, facts.name, facts.major, facts.minor,
+                 facts.multiprocessors, (double)facts.free_memory * 1e-9,
+                 (double)facts.memory * 1e-9, facts.runtime_version / 1000,
+                 facts.runtime_version % 1000 / 10, facts.driver_version / 1000,
+                 facts.driver_version % 1000 / 10);
+}
+
 static void gnuplot_words(char *buffer)
 {
     char path[256], version[128];
@@ -88,8 +108,9 @@ static sg_status add_fact(sg_table *table, const char *name, const char *value, 
 
 static sg_status collect(sg_table *table, sg_error *error)
 {
-    char openmp[VALUE_SIZE], gnuplot[VALUE_SIZE];
+    char openmp[VALUE_SIZE], cuda[VALUE_SIZE], gnuplot[VALUE_SIZE];
     openmp_words(openmp);
+    cuda_words(cuda);
     gnuplot_words(gnuplot);
     const char *const facts[][2] = {
         {"softgate", cli_version},
@@ -97,7 +118,7 @@ static sg_status collect(sg_table *table, sg_error *error)
         {"compiler", compiler()},
         {"openmp", openmp},
         {"instruction set", instruction_set()},
-        {"cuda", "no"},
+        {"cuda", cuda},
         {"mpi", "no"},
         {"gnuplot", gnuplot},
         {"gsl", gsl_version},
@@ -131,7 +152,7 @@ static const cli_example examples[] = {
 
 const cli_command cli_info = {
     .name = "info",
-    .summary = "show version, compiler, libraries, instruction set and gnuplot",
+    .summary = "show version, compiler, libraries, instruction set, CUDA device and gnuplot",
     .operands = "",
     .description = "Shows what this softgate is and what it found on this machine: version, git "
                    "hash, compiler, libraries, threads, instruction set, CUDA, gnuplot.",
@@ -146,8 +167,8 @@ static int run_version(const cli_call *call)
     char openmp[VALUE_SIZE], gnuplot[VALUE_SIZE];
     openmp_words(openmp);
     gnuplot_words(gnuplot);
-    printf("softgate %s (git %s)\nGSL %s; OpenMP: %s; CUDA: no; MPI: no; gnuplot: %s\n",
-           cli_version, cli_git_hash, gsl_version, openmp, gnuplot);
+    printf("softgate %s (git %s)\nGSL %s; OpenMP: %s; CUDA: %s; MPI: no; gnuplot: %s\n",
+           cli_version, cli_git_hash, gsl_version, openmp, sg_cuda_built() ? "yes" : "no", gnuplot);
     return CLI_EXIT_DONE;
 }
 

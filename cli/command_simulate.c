@@ -86,6 +86,8 @@ static int read_config(sg_config *config, const cli_call *call)
         config->run.seed = call->common.seed;
     if (call->common.threads != CLI_ABSENT)
         config->run.threads = call->common.threads;
+    if (cli_backend(call) != SG_BACKEND_AUTO)
+        config->run.backend = cli_backend(call);
     return CLI_EXIT_DONE;
 }
 
@@ -229,7 +231,7 @@ const cli_command cli_simulate = {
     .options = options,
     .defaults = &defaults,
     .size = sizeof(simulate_options),
-    .groups = CLI_TALK | CLI_OUTPUT | CLI_COMPUTE | CLI_LONG,
+    .groups = CLI_TALK | CLI_OUTPUT | CLI_COMPUTE | CLI_DEVICE | CLI_LONG,
     .examples = examples,
     .run = run,
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "cli/command.h"
 
+#include <string.h>
+
 #define PLACE(field) .offset = offsetof(cli_common, field)
 
 /* Each of these can also be set in the environment: SOFTGATE_SEED for --seed, and so on
@@ -40,7 +42,8 @@ const cli_option cli_common_options[] = {
     {.name = "backend",
      .kind = CLI_CHOICE,
      .value = "auto|cpu|cuda",
-     .help = "where to compute",
+     .help = "where to compute; cuda is for simulate and bench, and auto is the CPU until CUDA has "
+             "been shown right and faster on a device",
      .group = CLI_COMPUTE,
      PLACE(backend)},
     {.name = "no-progress",
@@ -94,4 +97,12 @@ const cli_option *cli_option_next(const cli_command *command, size_t *state)
         if (option->group & command->groups)
             return option;
     }
+}
+
+sg_backend_kind cli_backend(const cli_call *call)
+{
+    const char *name = call->common.backend;
+    return strcmp(name, "cuda") == 0  ? SG_BACKEND_CUDA
+           : strcmp(name, "cpu") == 0 ? SG_BACKEND_CPU
+                                      : SG_BACKEND_AUTO;
 }

@@ -10,6 +10,7 @@
 #include <omp.h>
 #endif
 
+#include "backend/cuda/device.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
 #include "cli/output.h"
@@ -45,10 +46,14 @@ static void wait_without_spinning(char **arguments)
 
 static int check_backend(const cli_call *call)
 {
-    if (!(call->command->groups & CLI_COMPUTE) || strcmp(call->common.backend, "cuda") != 0)
+    if (!(call->command->groups & CLI_COMPUTE) || cli_backend(call) != SG_BACKEND_CUDA)
         return 0;
-    return cli_fail(SG_EUNSUPPORTED, "this build of softgate has no CUDA backend; leave out "
-                                     "--backend cuda to compute on the CPU");
+    sg_error error;
+    if (!(call->command->groups & CLI_DEVICE))
+        return cli_fail(SG_EUNSUPPORTED,
+                        "softgate %s computes on the CPU only; leave out --backend cuda",
+                        call->command->name);
+    return sg_cuda_use(&error) == SG_OK ? 0 : cli_report(&error);
 }
 
 static void set_threads(const cli_call *call)

@@ -23,7 +23,12 @@ static sg_policy *policy_of(bool tree, sg_optimizer_kind kind)
     sg_error error = {0};
     for (int v = 0; v < V; v++)
         logits[v] = sin(v);
-    sg_tabular_shape table = {1, 1, V, 5, SG_FP64, kind, false};
+    sg_tabular_shape table = {.prompts = 1,
+                              .length = 1,
+                              .vocabulary = V,
+                              .head = 5,
+                              .precision = SG_FP64,
+                              .optimizer = kind};
     sg_tree_shape prefixes = {.prompts = 1,
                               .length = 1,
                               .vocabulary = V,

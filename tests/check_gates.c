@@ -11,6 +11,7 @@
 #include <omp.h>
 #endif
 
+#include "backend/cuda/device.h"
 #include "backend/gates.h"
 #include "core/rng.h"
 #include "run_suites.h"
@@ -294,6 +295,12 @@ START_TEST(what_cannot_be_done_is_refused)
                      SG_EARGUMENT);
     sg_gate_statistics statistics;
     ck_assert_int_eq(sg_objective_parse(&objective, "sapo", &error), SG_OK);
+    if (!sg_cuda_built()) {
+        ck_assert_int_eq(
+            sg_gates_apply(SG_BACKEND_CUDA, &objective, 1, &x, &x, &y, NULL, &error),
+            SG_EUNSUPPORTED);
+        ck_assert_ptr_nonnull(strstr(error.message, "was built without CUDA"));
+    }
     ck_assert_int_eq(sg_gates_statistics(backend_under_test(), 1, &objective, 0, NULL, NULL,
                                          &statistics, &error),
                      SG_OK);

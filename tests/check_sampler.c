@@ -210,7 +210,12 @@ typedef struct fixture {
 static void start(fixture *f, sg_optimizer_kind kind)
 {
     static const uint32_t prompts[ANSWERS] = {1, 0, 1, 2, 1, 2, 1};
-    sg_tabular_shape shape = {PROMPTS, LENGTH, V, K, SG_FP64, kind, false};
+    sg_tabular_shape shape = {.prompts = PROMPTS,
+                              .length = LENGTH,
+                              .vocabulary = V,
+                              .head = K,
+                              .precision = SG_FP64,
+                              .optimizer = kind};
     double logits[V];
     memset(f, 0, sizeof *f);
     for (uint32_t v = 0; v < V; v++)

@@ -28,17 +28,21 @@ static sg_status alloc_light(sg_state_rows *rows, const sg_rows_config *config,
     return status;
 }
 
-sg_status sg_state_rows_alloc(sg_state_rows *rows, const sg_rows_config *config, bool light,
-                              const double *logits, sg_error *error)
+sg_status sg_state_rows_alloc(sg_state_rows *rows, sg_backend_kind backend,
+                              const sg_rows_config *config, bool light, const double *logits,
+                              sg_error *error)
 {
-    *rows = (sg_state_rows){0};
+    *rows = (sg_state_rows){.backend = backend};
     if (light && config->optimizer != SG_SGD)
         return sg_fail(error, SG_EARGUMENT,
                        "light rows know plain gradient ascent only; take the optimiser sgd or "
                        "dense rows");
+    if (light && backend == SG_BACKEND_CUDA)
+        return sg_fail(error, SG_EUNSUPPORTED,
+                       "light rows are computed on the CPU only; take the backend cpu or dense rows");
     if (light)
         return alloc_light(rows, config, logits, error);
-    sg_status status = sg_rows_alloc(&rows->dense, SG_BACKEND_AUTO, config, error);
+    sg_status status = sg_rows_alloc(&rows->dense, rows->backend, config, error);
     for (size_t state = 0; status == SG_OK && state < config->states; state++)
         status = sg_rows_set_logits(rows->dense, state, logits, error);
     if (status != SG_OK)
@@ -49,10 +53,10 @@ sg_status sg_state_rows_alloc(sg_state_rows *rows, const sg_rows_config *config,
 sg_status sg_state_rows_clone(sg_state_rows *rows, const sg_rows_config *config,
                               const sg_state_rows *source, sg_error *error)
 {
-    *rows = (sg_state_rows){0};
+    *rows = (sg_state_rows){.backend = source->backend};
     if (source->light != NULL)
         return sg_light_rows_clone(&rows->light, source->light, error);
-    sg_status status = sg_rows_alloc(&rows->dense, SG_BACKEND_AUTO, config, error);
+    sg_status status = sg_rows_alloc(&rows->dense, rows->backend, config, error);
     if (status == SG_OK)
         sg_rows_copy(rows->dense, source->dense);
     return status;

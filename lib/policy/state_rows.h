@@ -7,8 +7,9 @@
 
 /* The rows of a table, dense (backend/backend.h) or light (backend/light_rows.h), behind the same
  * calls. Exactly one pointer is set. Light rows know plain gradient ascent only, are in double
- * precision, and draw in another order. */
+ * precision and on the CPU, and draw in another order. */
 typedef struct sg_state_rows {
+    sg_backend_kind backend;
     sg_rows *dense;
     sg_light_rows *light;
 } sg_state_rows;
@@ -17,8 +18,9 @@ typedef struct sg_state_rows {
 double sg_state_rows_bytes(const sg_rows_config *config, bool light);
 
 /* Every row at `logits`, [vocabulary]. SG_EARGUMENT, SG_ENOMEM, SG_EDATA as the backend says. */
-sg_status sg_state_rows_alloc(sg_state_rows *rows, const sg_rows_config *config, bool light,
-                              const double *logits, sg_error *error);
+sg_status sg_state_rows_alloc(sg_state_rows *rows, sg_backend_kind backend,
+                              const sg_rows_config *config, bool light, const double *logits,
+                              sg_error *error);
 sg_status sg_state_rows_clone(sg_state_rows *rows, const sg_rows_config *config,
                               const sg_state_rows *source, sg_error *error);
 void sg_state_rows_free(sg_state_rows *rows);

@@ -550,6 +550,7 @@ sg_status sg_tabular_alloc(sg_policy **policy, const sg_tabular_shape *shape, co
     sg_rows_config rows = rows_of(shape);
     sg_status status = make(policy, &rows, shape->light, shape->prompts, shape->length, error);
     if (status == SG_OK)
-        status = sg_state_rows_alloc(&of(*policy)->rows, &rows, shape->light, logits, error);
+        status = sg_state_rows_alloc(&of(*policy)->rows, shape->backend, &rows, shape->light,
+                                     logits, error);
     return done(policy, status);
 }

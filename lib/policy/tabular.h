@@ -13,6 +13,7 @@ typedef struct sg_tabular_shape {
     sg_precision precision;
     sg_optimizer_kind optimizer;
     bool light; /* light rows: fp64, sgd only, at a cost that does not grow with the vocabulary */
+    sg_backend_kind backend;
 } sg_tabular_shape;
 
 /* Memory in bytes, the arrays for `responses` responses included; a double, since it may exceed any

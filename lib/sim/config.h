@@ -146,6 +146,7 @@ typedef struct sg_config {
         int64_t evaluate_every;  /* 0: never */
         int64_t threads;         /* 0: one per core */
         int64_t observe_samples; /* net: responses to a prompt that are looked at */
+        int64_t backend;         /* sg_backend_kind */
     } run;
     struct {
         double success; /* 0: no warm start */

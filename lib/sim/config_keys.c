@@ -21,6 +21,7 @@ NAMES(head_shape, "geometric", "zipf")
 NAMES(tail_shape, "uniform", "zipf")
 NAMES(precision, "fp32", "fp64")
 NAMES(place, "head", "tail")
+NAMES(backend, "auto", "cpu", "cuda")
 NAMES(reward, "all", "fraction")
 NAMES(optimizer, "sgd", "momentum", "adam", "adamw", "coupled-adam")
 NAMES(task_family, "correct-set", "path", "modular-sum", "copy", "reverse")
@@ -203,6 +204,7 @@ const sg_config_key sg_config_keys[] = {
     WHOLE(run, observe_samples, "16", 1, 65536,
           "net: responses to each prompt over which columns of the policy are averaged"),
     WHOLE(run, threads, "0", 0, 1024, "threads; 0 is one per core"),
+    CHOICE(run, backend, "auto", backend, SG_BACKEND_AUTO, "where to compute; auto is the CPU"),
 
     BELOW_1(start, success, "0",
             "success rate to which right answers raise the policy before; 0: as it is"),

@@ -18,6 +18,7 @@ static sg_tabular_shape tabular_shape(const sg_config *config)
         .precision = (sg_precision)config->policy.precision,
         .optimizer = (sg_optimizer_kind)config->optimizer.kind,
         .light = config->policy.rows != 0,
+        .backend = (sg_backend_kind)config->run.backend,
     };
 }
 

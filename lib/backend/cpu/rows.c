@@ -120,7 +120,7 @@ sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_c
     *rows = NULL;
     if (backend == SG_BACKEND_CUDA)
         return sg_fail(error, SG_EUNSUPPORTED,
-                       "this build of softgate has no CUDA backend; use --backend cpu");
+                       "tables of logits are not on the CUDA backend yet; use --backend cpu");
     sg_status status = check_config(config, error);
     if (status != SG_OK)
         return status;

@@ -16,6 +16,11 @@ bool sg_cuda_built(void)
     return false;
 }
 
+const char *sg_cuda_targets(void)
+{
+    return "";
+}
+
 sg_status sg_cuda_use(sg_error *error)
 {
     return absent(error);

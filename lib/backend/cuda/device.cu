@@ -16,6 +16,11 @@ extern "C" bool sg_cuda_built(void)
     return true;
 }
 
+extern "C" const char *sg_cuda_targets(void)
+{
+    return SG_CUDA_ARCHITECTURES;
+}
+
 static sg_status no_code(sg_error *error)
 {
     cudaDeviceProp device;

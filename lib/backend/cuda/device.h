@@ -22,8 +22,10 @@
 extern "C" {
 #endif
 
-/* Was this library built with CUDA? */
+/* Was this library built with CUDA, and for which devices: "sm_80 sm_90 compute_90" (compute_ is
+ * code that newer devices compile for themselves); "" without CUDA. */
 bool sg_cuda_built(void);
+const char *sg_cuda_targets(void);
 
 /* Choose the device, if this is the first call of the process, and make it current for the calling
  * thread. Everything that computes on the device starts with this. Thread-safe. */
