@@ -389,6 +389,17 @@ START_TEST(survival_at_its_ends)
 }
 END_TEST
 
+START_TEST(mcnemar_is_the_exact_binomial)
+{
+    ck_assert_double_eq(sg_stats_mcnemar(0, 0), 1);
+    ck_assert_double_eq(sg_stats_mcnemar(3, 3), 1);
+    ck_assert_double_eq_tol(sg_stats_mcnemar(0, 5), 0.0625, 1e-15);
+    ck_assert_double_eq_tol(sg_stats_mcnemar(5, 0), 0.0625, 1e-15);
+    /* 2 (1 + 10 + 45) / 2^10 */
+    ck_assert_double_eq_tol(sg_stats_mcnemar(2, 8), 112.0 / 1024, 1e-15);
+}
+END_TEST
+
 Suite *stats_suite(void);
 Suite *stats_suite(void)
 {
@@ -402,6 +413,7 @@ Suite *stats_suite(void)
     tcase_add_test(plain, interquartile_means_are_those_of_scipy);
     tcase_add_test(plain, tail_mean_counts_the_edge_in_part);
     tcase_add_loop_test(plain, wilson_intervals_are_known, 0, COUNT(rates));
+    tcase_add_test(plain, mcnemar_is_the_exact_binomial);
     suite_add_tcase(suite, plain);
     TCase *bootstrap = tcase_create("bootstrap");
     tcase_set_timeout(bootstrap, 20);

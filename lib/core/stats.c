@@ -216,6 +216,13 @@ void sg_stats_wilson(uint64_t successes, uint64_t trials, double level, double *
         *high = (middle + half) / (1 + z2 / n);
 }
 
+double sg_stats_mcnemar(uint64_t only_first, uint64_t only_second)
+{
+    uint64_t fewer = only_first < only_second ? only_first : only_second;
+    unsigned pairs = (unsigned)(only_first + only_second);
+    return fmin(1, 2 * gsl_cdf_binomial_P((unsigned)fewer, 0.5, pairs));
+}
+
 struct sample {
     const double *values;
     double *scratch;

@@ -51,6 +51,11 @@ sg_status sg_stats_cvar(const double *values, size_t count, double fraction, dou
  * 0 of 16 gives [0, 0.194], 13 of 64 gives [0.1227, 0.3171]. */
 void sg_stats_wilson(uint64_t successes, uint64_t trials, double level, double *low, double *high);
 
+/* McNemar's exact test of two paired rates: the two-sided probability of a split of the discordant
+ * pairs at least this uneven when either kind is equally likely. 1 when there are none.
+ * (0, 5) gives 2 / 32 = 0.0625. */
+double sg_stats_mcnemar(uint64_t only_first, uint64_t only_second);
+
 typedef struct sg_interval {
     double estimate, low, high;
     size_t left_out;
