@@ -9,7 +9,7 @@
 /* What a recipe fills in: tables and the figure that shows them. Everything is freed by the caller
  * of the recipe. */
 
-enum { SG_DRAWING_TABLES_MAX = 3 };
+enum { SG_DRAWING_TABLES_MAX = 4 };
 
 struct sg_drawing {
     uint64_t seed; /* in: to be used for random numbers, 0 = the recipe's own; out: what was used */
@@ -18,7 +18,7 @@ struct sg_drawing {
     size_t table_count;
     sg_table *tables[SG_DRAWING_TABLES_MAX];
     const char *suffixes[SG_DRAWING_TABLES_MAX]; /* "" for the first; NAME-SUFFIX.csv for others */
-    char remark[1024]; /* appended to the caption; what only the data know, such as the number of
+    char remark[4096]; /* appended to the caption; what only the data know, such as the number of
                          seeds */
 };
 

@@ -44,6 +44,23 @@ sg_note *sg_panel_add_note(sg_panel *panel, sg_note note)
     return &panel->notes[panel->note_count - 1];
 }
 
+void sg_panel_leave_empty(sg_panel *panel, const char *why)
+{
+    sg_note note = {.kind = SG_NOTE_TEXT,
+                    .x = 0.5,
+                    .y = 0.5,
+                    .relative = true,
+                    .align = SG_ALIGN_CENTRE,
+                    .colour = SG_COLOUR_GREY};
+    snprintf(note.text, sizeof note.text, "%s", why);
+    panel->layer_count = 0;
+    panel->y.log = false;
+    panel->y.low = 0, panel->y.high = 1;
+    panel->y.tick_count = 0;
+    sg_axis_add_tick(&panel->y, 0.5, "");
+    sg_panel_add_note(panel, note);
+}
+
 void sg_axis_add_tick(sg_axis *axis, double at, const char *label)
 {
     if (axis->tick_count >= SG_TICKS_MAX)

@@ -21,7 +21,7 @@
 
 enum {
     SG_PANELS_MAX = 12,
-    SG_LAYERS_MAX = 28,
+    SG_LAYERS_MAX = 52,
     SG_NOTES_MAX = 24,
     SG_TICKS_MAX = 12,
     SG_WHERE_MAX = 3,
@@ -70,6 +70,7 @@ typedef struct sg_layer {
     char title[SG_LABEL_SIZE]; /* in the legend, once per figure; "" = not there */
     size_t every;              /* a marker on every n-th point */
     double opacity;            /* of points and blocks, in (0, 1]; 0 = 1 */
+    bool sparse; /* rows without a value are passed over instead of leaving a gap in the line */
 } sg_layer;
 
 typedef enum sg_note_kind {
@@ -106,7 +107,8 @@ typedef struct sg_panel {
     sg_palette palette; /* images: colours, their range, and the label of the colour bar */
     double z_low, z_high, z_step;
     char z_label[SG_LABEL_SIZE];
-    bool open; /* only the left and bottom sides of the frame */
+    bool blank; /* neither frame nor ticks: a place for notes */
+    bool open;  /* only the left and bottom sides of the frame */
     bool no_grid;
     bool hidden; /* an empty cell of the layout */
 } sg_panel;
@@ -131,6 +133,8 @@ sg_panel *sg_figure_panel(sg_figure *figure, size_t row, size_t column);
  * or NULL. */
 sg_layer *sg_panel_add_layer(sg_panel *panel, sg_layer layer);
 sg_note *sg_panel_add_note(sg_panel *panel, sg_note note);
+/* Instead of layers: axes without numbers and a word on why there is nothing. */
+void sg_panel_leave_empty(sg_panel *panel, const char *why);
 void sg_axis_add_tick(sg_axis *axis, double at, const char *label);
 
 /* The script that draws the figure to sg_gnuplot_output_name(name, format), with all data inside.

@@ -18,6 +18,13 @@ static bool cell_equals(const sg_table *table, ptrdiff_t column, size_t row, con
            sg_table_get_number(table, (size_t)column, row) == number;
 }
 
+/* Has a row of a sparse layer nothing to show? */
+static bool is_void(const sg_layer *layer, size_t row)
+{
+    const char *shown = layer->mark == SG_MARK_BAND ? layer->low : layer->y;
+    return layer->sparse && shown != NULL && isnan(sg_layer_value(layer, shown, row));
+}
+
 bool sg_layer_next(const sg_layer *layer, size_t *row)
 {
     for (; *row < sg_table_rows(layer->table); ++*row) {
@@ -26,7 +33,7 @@ bool sg_layer_next(const sg_layer *layer, size_t *row)
             ptrdiff_t column = sg_table_find(layer->table, layer->where[i].column);
             fits = column >= 0 && cell_equals(layer->table, column, *row, layer->where[i].value);
         }
-        if (fits)
+        if (fits && !is_void(layer, *row))
             return true;
     }
     return false;
@@ -71,8 +78,7 @@ sg_status sg_layer_check(const sg_layer *layer, sg_error *error)
 
 /* ---- scales ---- */
 
-/* The smallest of 1, 2, 2.5, 5 times a power of ten that is not below `rough`. */
-static double round_step(double rough)
+double sg_round_step(double rough)
 {
     static const double steps[] = {1, 2, 2.5, 5, 10};
     double power = pow(10, floor(log10(rough)));
@@ -126,7 +132,7 @@ static sg_scale resolve(const sg_panel *panel, const sg_axis *axis, bool vertica
         }
     }
     if (scale.step == 0 && !axis->log)
-        scale.step = round_step((scale.high - scale.low) / (vertical ? 4.5 : 5.5));
+        scale.step = sg_round_step((scale.high - scale.low) / (vertical ? 4.5 : 5.5));
     return scale;
 }
 
@@ -196,10 +202,9 @@ static void spread_ticks(sg_layout *layout, const sg_figure *figure, double room
         const sg_axis *axis = &figure->panels[p].x;
         sg_scale *x = &layout->x[p];
         layout->x_every[p] = label_every(axis, *x, room);
-        while (axis->tick_count == 0 && !axis->log && axis->step == 0 &&
-               x->step < x->high - x->low &&
+        while (axis->tick_count == 0 && !axis->log && x->step < x->high - x->low &&
                x->step / (x->high - x->low) * room < tick_width(axis, *x) + LABEL_GAP)
-            x->step = round_step(1.01 * x->step);
+            x->step = sg_round_step(1.01 * x->step);
     }
 }
 
@@ -282,7 +287,7 @@ static void arrange_legend(sg_layout *layout)
 
 static double room_left(const sg_panel *panel, sg_scale y)
 {
-    if (panel->hidden)
+    if (panel->hidden || panel->blank)
         return 0;
     return 0.7 + tick_width(&panel->y, y) + (panel->y.label[0] != '\0' ? 1.7 : 0.2);
 }
@@ -297,7 +302,7 @@ static double room_right(const sg_panel *panel, sg_scale x)
 
 static double room_below(const sg_panel *panel)
 {
-    if (panel->hidden)
+    if (panel->hidden || panel->blank)
         return 0;
     return (panel->x.bare ? 0.4 : 1.5) + (panel->x.label[0] != '\0' ? 1.6 : 0.2);
 }

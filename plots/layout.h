@@ -26,6 +26,9 @@ typedef struct sg_scale {
     bool log;
 } sg_scale;
 
+/* The smallest of 1, 2, 2.5, 5 times a power of ten that is not below `rough` > 0. */
+double sg_round_step(double rough);
+
 enum { SG_LEGEND_MAX = 64 };
 
 typedef struct sg_layout {

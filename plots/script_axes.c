@@ -98,6 +98,10 @@ void sg_write_axes(sg_writer *w, size_t p)
     sg_scale x = at->x[p], y = at->y[p];
     sg_text_printf(s, "set xrange [%.12g:%.12g]\nset yrange [%.12g:%.12g]\n", x.low, x.high, y.low,
                    y.high);
+    if (panel->blank) {
+        sg_text_append(s, "unset border\nunset tics\n");
+        return;
+    }
     if (x.log)
         sg_text_append(s, "set logscale x\n");
     if (y.log)

@@ -42,6 +42,7 @@ static void write_sample(sg_writer *w, size_t i)
                        layer->mark != SG_MARK_POINTS ? ", " : "", i + 1,
                        (unsigned)layer->pen.colour);
         sg_write_marker_style(w, layer->pen);
+        sg_write_stroke(w, layer->pen);
         sg_text_append(s, " notitle");
     }
 }

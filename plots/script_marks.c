@@ -29,7 +29,7 @@ const char *sg_dash_text(sg_dash dash)
 
 static int marker_type(sg_marker marker)
 {
-    static const int types[] = {0, 7, 5, 9, 13, 11, 15, 6, 4};
+    static const int types[] = {0, 7, 5, 9, 13, 11, 15, 6, 4, 2};
     return types[marker];
 }
 
@@ -48,6 +48,13 @@ void sg_write_marker_style(sg_writer *w, sg_pen pen)
 {
     double points = sg_pen_width(w, pen) * 1.6 + 1.8;
     sg_text_printf(w->script, " pt %d ps %.3f", marker_type(pen.marker), points * w->marker);
+}
+
+/* How thick the strokes of a marker are that has no filled area. */
+void sg_write_stroke(sg_writer *w, sg_pen pen)
+{
+    if (pen.marker == SG_CROSS || pen.marker == SG_OPEN_CIRCLE || pen.marker == SG_OPEN_SQUARE)
+        sg_text_printf(w->script, " lw %g", w->paper->line_width);
 }
 
 /* ---- notes ---- */
@@ -149,6 +156,7 @@ void sg_write_layer(sg_writer *w, const sg_layer *layer, size_t p, size_t index)
         sg_text_append(s, "1:2 with points");
         sg_write_layer_colour(w, layer);
         sg_write_marker_style(w, layer->pen);
+        sg_write_stroke(w, layer->pen);
         break;
     case SG_MARK_BAND:
         sg_text_printf(s,

@@ -34,6 +34,7 @@ typedef enum sg_marker {
     SG_PENTAGON,
     SG_OPEN_CIRCLE,
     SG_OPEN_SQUARE,
+    SG_CROSS,
 } sg_marker;
 
 typedef struct sg_pen {

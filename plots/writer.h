@@ -23,6 +23,7 @@ const char *sg_dash_text(sg_dash dash);
 double sg_pen_width(const sg_writer *w, sg_pen pen);
 void sg_write_line_style(sg_writer *w, sg_pen pen);
 void sg_write_marker_style(sg_writer *w, sg_pen pen);
+void sg_write_stroke(sg_writer *w, sg_pen pen);
 void sg_write_layer_colour(sg_writer *w, const sg_layer *layer);
 void sg_write_layer(sg_writer *w, const sg_layer *layer, size_t p, size_t index);
 void sg_write_palette(sg_writer *w, size_t p);

@@ -170,16 +170,7 @@ static void describe_panel(sg_panel *panel, const sg_table *series, const sg_tab
     panel->y.log = panels[p].log;
     snprintf(panel->y.label, sizeof panel->y.label, "%s", panels[p].label);
     if (!find_range(series, p, &low, &high)) {
-        panel->y.log = false;
-        panel->y.low = 0, panel->y.high = 1;
-        sg_axis_add_tick(&panel->y, 0.5, "");
-        sg_panel_add_note(panel, (sg_note){.kind = SG_NOTE_TEXT,
-                                           .x = 0.5,
-                                           .y = 0.5,
-                                           .relative = true,
-                                           .align = SG_ALIGN_CENTRE,
-                                           .colour = SG_COLOUR_GREY,
-                                           .text = "not in this table"});
+        sg_panel_leave_empty(panel, "not in this table");
         return;
     }
     panel->y.low = low;
