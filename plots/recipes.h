@@ -45,9 +45,13 @@ typedef struct sg_figure_options {
      * `callbacks`. */
     const sg_table *runs;
     const char *experiments;
+    const char *experiment;                 /* a file to run instead; NULL: the figure's own */
     const sg_simulate_callbacks *callbacks; /* may be NULL */
     int threads;                            /* 0: as the experiment says */
 } sg_figure_options;
+
+/* Is there a file for the experiment that a training figure would run? */
+bool sg_recipe_has_experiment(const sg_recipe *recipe, const sg_figure_options *options);
 
 /* Makes one figure: DIR/NAME.pdf ... (pictures), DIR/NAME.csv (exactly the plotted numbers; a
  * second table goes to NAME-SOMETHING.csv), and DIR/NAME.json (title, caption, parameters, seed,

@@ -13,7 +13,17 @@
     X(r1e)                                                                                         \
     X(r1e_max)                                                                                     \
     X(r1f)                                                                                         \
-    X(r1f_wide) X(r2) X(r2b) X(r3) X(r4) X(r5) X(r7) X(r7_log) X(r9) X(r10) X(r12) X(r13) X(r13b)
+    X(r1f_wide)                                                                                    \
+    X(r2)                                                                                          \
+    X(r2b)                                                                                         \
+    X(r3)                                                                                          \
+    X(r4)                                                                                          \
+    X(r5)                                                                                          \
+    X(r6)                                                                                          \
+    X(r7)                                                                                          \
+    X(r7_log)                                                                                      \
+    X(r8)                                                                                          \
+    X(r9) X(r10) X(r12) X(r13) X(r13b)
 
 #define RECIPE_DECLARATION(id) extern const sg_recipe sg_recipe_##id;
 SG_RECIPE_LIST(RECIPE_DECLARATION)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Figures of assumption checks, diagnostics and staleness: their numbers against independent
+/* Figures of assumption checks and diagnostics: their numbers against independent
  * computation. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "plots/drawing.h"
+#include "plot_folder.h"
 #include "plots/gnuplot.h"
 #include "sim/dispersion.h"
 #include "sim/strip.h"
@@ -143,13 +143,6 @@ START_TEST(wrong_row_statistics_are_refused)
     ck_assert_int_eq(sg_dispersion_init(&d, &options, &error), SG_EARGUMENT);
 }
 END_TEST
-
-static void free_drawing(sg_drawing *drawing)
-{
-    for (size_t i = 0; i < drawing->table_count; i++)
-        sg_table_free(drawing->tables[i]);
-    sg_figure_free(drawing->figure);
-}
 
 static double sum_of(const sg_table *table, const char *quantity)
 {
@@ -302,72 +295,6 @@ START_TEST(strip_of_a_simulation_fills_every_panel)
 }
 END_TEST
 
-/* ---- staleness ---- */
-
-/* Two arms of four seeds over 100 steps: reward and J rise as 0.005 step, but the first seed of the
- * second arm falls to 0 at step 60 for good. */
-static sg_table *made_up_runs(void)
-{
-    static const char *const texts[] = {"objective", "params"};
-    static const char *const numbers[] = {
-        "seed", "step", "reward", "J", "entropy", "tail_entropy_share", "tail_mass", "logit_range"};
-    sg_table *runs = sg_table_alloc();
-    for (size_t c = 0; c < 2; c++)
-        sg_table_add_column(runs, texts[c], SG_COLUMN_TEXT, NULL);
-    for (size_t c = 0; c < 8; c++)
-        sg_table_add_column(runs, numbers[c], c < 2 ? SG_COLUMN_INTEGER : SG_COLUMN_REAL, NULL);
-    sg_table_add_rows(runs, 800, NULL);
-    sg_table_set_meta(runs, "run.steps", "100", NULL);
-    sg_table_set_meta(runs, "update.minibatches", "16", NULL);
-    for (size_t row = 0; row < 800; row++) {
-        int arm = (int)(row / 400), seed = (int)(row / 100 % 4) + 1, step = (int)(row % 100) + 1;
-        double score = arm == 1 && seed == 1 && step >= 60 ? 0 : 0.005 * step;
-        sg_table_set_text(runs, 0, row, arm == 0 ? "sapo" : "grpo", NULL);
-        sg_table_set_text(runs, 1, row, arm == 0 ? "tau_pos=1,tau_neg=1.05" : "", NULL);
-        sg_table_set_integer(runs, 2, row, seed);
-        sg_table_set_integer(runs, 3, row, step);
-        sg_table_set_real(runs, 4, row, score);
-        sg_table_set_real(runs, 5, row, score);
-        for (size_t c = 6; c < 10; c++) /* unremarkable: nothing explodes or diverges */
-            sg_table_set_real(runs, c, row, c == 6 ? 1 : 0.1);
-    }
-    return runs;
-}
-
-static double cell(const sg_table *table, const char *column, size_t row)
-{
-    return sg_table_get_number(table, (size_t)sg_table_find(table, column), row);
-}
-
-START_TEST(staleness_counts_seeds_and_failures)
-{
-    sg_table *runs = made_up_runs();
-    sg_figure_options options = {.runs = runs};
-    sg_drawing drawing = {.options = &options};
-    sg_error error;
-    sg_status status = sg_recipe_find("R10", &error)->build(&drawing, &error);
-    ck_assert_msg(status == SG_OK, "%s", error.message);
-    const sg_table *curves = drawing.tables[0], *survival = drawing.tables[1];
-    ck_assert_uint_eq(sg_table_rows(curves), 200);
-    ck_assert_double_eq(cell(curves, "reward", 99), 0.5);
-    ck_assert_double_eq(cell(curves, "minibatches", 99), 16);
-    ck_assert_uint_eq(sg_table_rows(survival), 2);
-    for (size_t arm = 0; arm < 2; arm++) {
-        ck_assert_double_eq(cell(survival, "seeds", arm), 4);
-        ck_assert_double_eq(cell(survival, "failed", arm), (double)arm);
-        ck_assert_double_eq(cell(survival, "failed_30", arm), (double)arm);
-        ck_assert_double_eq(cell(survival, "failed_70", arm), (double)arm);
-        ck_assert_double_eq(cell(survival, "J_last", arm), 0.5);
-    }
-    ck_assert_double_eq(cell(survival, "survival", 0), 100);
-    ck_assert_double_ge(cell(survival, "survival", 1), (300 + 60) / 4.0);
-    ck_assert_double_le(cell(survival, "survival", 1), (300 + 66) / 4.0);
-    ck_assert_ptr_nonnull(strstr(drawing.remark, "4 seeds; 1 of 8 runs failed"));
-    free_drawing(&drawing);
-    sg_table_free(runs);
-}
-END_TEST
-
 Suite *recipes_more_suite(void);
 Suite *recipes_more_suite(void)
 {
@@ -385,7 +312,6 @@ Suite *recipes_more_suite(void)
     tcase_add_test(strip, alarms_are_where_the_rules_hold);
     tcase_add_test(strip, strip_labels_what_a_log_lacks);
     tcase_add_test(strip, strip_of_a_simulation_fills_every_panel);
-    tcase_add_test(strip, staleness_counts_seeds_and_failures);
     suite_add_tcase(suite, strip);
     return suite;
 }

@@ -51,9 +51,13 @@ sg_fate sg_fate_of(const sg_series *series, sg_fate_rule rule);
 /* One row for each run of a table of sg_simulate: objective, params, seed, survival, censored (1:
  * survived), collapse, divergence, entropy_collapse, entropy_explosion (steps, inf when it did not
  * happen), stall, drawdown, collapse_30 and collapse_70 (the same as collapse with a drop of 0.3 and
- * 0.7, to see how much hangs on the rule), J_first, J_last, J_best, J_mean (over the observed steps). The horizon
- * is the table's run.steps. SG_EDATA for a table without these columns. */
-sg_status sg_fate_table(const sg_table *simulated, double optimum, double drop, sg_table **fates,
+ * 0.7, to see how much hangs on the rule), J_first, J_last, J_best, J_mean (over the observed
+ * steps). The horizon is the table's run.steps or, of a log that does not say it, its last step.
+ *
+ * Any log will do that has objective, params, seed, step, and J or else reward, by which it is then
+ * judged. What a table does not have, or has without a single number, cannot fail. SG_EDATA for a
+ * table without the needed columns. */
+sg_status sg_fate_table(const sg_table *runs, double optimum, double drop, sg_table **fates,
                         sg_error *error);
 
 #endif

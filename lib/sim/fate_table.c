@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "core/text.h"
+#include "sim/arms.h"
 #include "sim/collapse.h"
 
 static const char *const inputs[] = {"step",      "J",          "entropy", "tail_entropy_share",
@@ -25,10 +26,8 @@ static size_t run_end(const sg_table *table, const size_t key[KEYS], size_t firs
 {
     size_t end = first + 1;
     while (end < sg_table_rows(table) &&
-           strcmp(sg_table_get_text(table, key[0], end), sg_table_get_text(table, key[0], first)) ==
-               0 &&
-           strcmp(sg_table_get_text(table, key[1], end), sg_table_get_text(table, key[1], first)) ==
-               0 &&
+           strcmp(sg_arms_text(table, key[0], end), sg_arms_text(table, key[0], first)) == 0 &&
+           strcmp(sg_arms_text(table, key[1], end), sg_arms_text(table, key[1], first)) == 0 &&
            sg_table_get_number(table, key[2], end) == sg_table_get_number(table, key[2], first))
         end++;
     return end;
@@ -78,24 +77,12 @@ static sg_status add_row(sg_table *fates, const sg_table *simulated, const size_
     size_t row = sg_table_rows(fates);
     sg_status status = sg_table_add_rows(fates, 1, error);
     for (size_t c = 0; c < 2 && status == SG_OK; c++)
-        status =
-            sg_table_set_text(fates, c, row, sg_table_get_text(simulated, key[c], first), error);
+        status = sg_table_set_text(fates, c, row, sg_arms_text(simulated, key[c], first), error);
     if (status != SG_OK)
         return status;
     sg_table_set_integer(fates, 2, row, (int64_t)sg_table_get_number(simulated, key[2], first));
     for (size_t c = 0; c < OUTPUTS; c++)
         sg_table_set_real(fates, KEYS + c, row, value[c]);
-    return SG_OK;
-}
-
-static sg_status find(const sg_table *table, const char *name, size_t *column, sg_error *error)
-{
-    ptrdiff_t found = sg_table_find(table, name);
-    if (found < 0)
-        return sg_fail(error, SG_EDATA,
-                       "this table has no column \"%s\"; give one that softgate simulate wrote",
-                       name);
-    *column = (size_t)found;
     return SG_OK;
 }
 
@@ -110,61 +97,85 @@ static sg_status add_columns(sg_table *fates, sg_error *error)
     return status;
 }
 
-/* The input columns as numbers, [INPUTS][rows]; the caller frees them. */
-static sg_status read_columns(const sg_table *simulated, double **cells, sg_error *error)
+/* The input columns as numbers. */
+typedef struct input {
+    double *cells; /* [INPUTS][rows] */
+    bool measured[INPUTS];
+} input;
+
+/* `measured` says whether the table has the column and a number in it. A log without the exact
+ * score is judged by its reward. */
+static void read_column(const sg_table *runs, const char *name, double *cells, bool *measured)
 {
-    size_t rows = sg_table_rows(simulated);
-    sg_status status = SG_OK;
-    *cells = malloc((INPUTS * rows + 1) * sizeof **cells);
-    if (*cells == NULL)
-        return sg_fail(error, SG_ENOMEM, "not enough memory for a table of %zu rows", rows);
-    for (size_t c = 0; c < INPUTS && status == SG_OK; c++) {
-        size_t column = 0;
-        status = find(simulated, inputs[c], &column, error);
-        for (size_t i = 0; i < rows && status == SG_OK; i++)
-            (*cells)[c * rows + i] = sg_table_get_number(simulated, column, i);
+    ptrdiff_t column = sg_table_find(runs, name);
+    if (column < 0 && strcmp(name, "J") == 0)
+        column = sg_table_find(runs, "reward");
+    for (size_t i = 0; column >= 0 && i < sg_table_rows(runs); i++) {
+        cells[i] = sg_table_get_number(runs, (size_t)column, i);
+        *measured = *measured || !isnan(cells[i]);
     }
+}
+
+static sg_status read_columns(const sg_table *runs, input *in, sg_error *error)
+{
+    size_t rows = sg_table_rows(runs), column;
+    in->cells = malloc((INPUTS * rows + 1) * sizeof *in->cells);
+    if (in->cells == NULL)
+        return sg_fail(error, SG_ENOMEM, "not enough memory for a table of %zu rows", rows);
+    sg_status status = sg_arms_find_column(runs, "step", &column, error);
+    if (status == SG_OK && sg_table_find(runs, "J") < 0)
+        status = sg_arms_find_column(runs, "reward", &column, error);
+    for (size_t c = 0; c < INPUTS && status == SG_OK; c++)
+        read_column(runs, inputs[c], in->cells + c * rows, &in->measured[c]);
     return status;
 }
 
-static sg_status fill(const sg_table *simulated, sg_fate_rule rule, const double *cells,
-                      sg_table *fates, sg_error *error)
+/* The steps that a run was meant to take: as the metadata say, or as far as any run went. */
+static double horizon_of(const sg_table *runs, const double *steps)
 {
-    size_t key[KEYS], rows = sg_table_rows(simulated);
+    const char *told = sg_table_meta(runs, "run.steps");
+    double horizon = 0;
+    if (told != NULL && sg_parse_real(told, &horizon))
+        return horizon;
+    for (size_t row = 0; row < sg_table_rows(runs); row++)
+        horizon = fmax(horizon, steps[row]);
+    return horizon;
+}
+
+static sg_status fill(const sg_table *runs, sg_fate_rule rule, const input *in, sg_table *fates,
+                      sg_error *error)
+{
+    size_t key[KEYS], rows = sg_table_rows(runs);
     sg_status status = add_columns(fates, error);
     for (size_t c = 0; c < KEYS && status == SG_OK; c++)
-        status = find(simulated, keys[c], &key[c], error);
+        status = sg_arms_find_column(runs, keys[c], &key[c], error);
+    rule.horizon = horizon_of(runs, in->cells);
     for (size_t first = 0, end; first < rows && status == SG_OK; first = end) {
-        end = run_end(simulated, key, first);
+        end = run_end(runs, key, first);
         const double *at[INPUTS];
         for (size_t c = 0; c < INPUTS; c++)
-            at[c] = cells + c * rows + first;
+            at[c] = c < 2 || in->measured[c] ? in->cells + c * rows + first : NULL;
         sg_series series = {end - first, at[0], at[1], at[2], at[3], at[4], at[5]};
         double value[OUTPUTS];
         summarize(&series, rule, value);
-        status = add_row(fates, simulated, key, first, value, error);
+        status = add_row(fates, runs, key, first, value, error);
     }
     return status;
 }
 
-sg_status sg_fate_table(const sg_table *simulated, double optimum, double drop, sg_table **fates,
+sg_status sg_fate_table(const sg_table *runs, double optimum, double drop, sg_table **fates,
                         sg_error *error)
 {
     *fates = NULL;
-    const char *steps = sg_table_meta(simulated, "run.steps");
     sg_fate_rule rule = {.optimum = optimum, .drop = drop};
-    if (steps == NULL || !sg_parse_real(steps, &rule.horizon))
-        return sg_fail(error, SG_EDATA,
-                       "this table does not say its run.steps; give one that softgate simulate "
-                       "wrote, with its metadata");
     sg_table *table = sg_table_alloc();
     if (table == NULL)
         return sg_fail(error, SG_ENOMEM, "not enough memory for a table");
-    double *cells = NULL;
-    sg_status status = read_columns(simulated, &cells, error);
+    input in = {.cells = NULL};
+    sg_status status = read_columns(runs, &in, error);
     if (status == SG_OK)
-        status = fill(simulated, rule, cells, table, error);
-    free(cells);
+        status = fill(runs, rule, &in, table, error);
+    free(in.cells);
     if (status == SG_OK)
         *fates = table;
     else

@@ -2,15 +2,30 @@
 #include "plots/recipes/experiment.h"
 
 #include <stdio.h>
+#include <unistd.h>
+
+/* False when the name is too long. */
+static bool path_of(const sg_figure_options *options, const char *name, char *path, size_t size)
+{
+    const char *folder =
+        options->experiments != NULL ? options->experiments : "notebooks-data/experiments";
+    int length = options->experiment != NULL ? snprintf(path, size, "%s", options->experiment)
+                                             : snprintf(path, size, "%s/%s.yaml", folder, name);
+    return length > 0 && (size_t)length < size;
+}
+
+bool sg_recipe_has_experiment(const sg_recipe *recipe, const sg_figure_options *options)
+{
+    char path[4200];
+    return path_of(options, recipe->name, path, sizeof path) && access(path, F_OK) == 0;
+}
 
 sg_status sg_experiment_read(const sg_figure_options *options, const char *name, sg_config *config,
                              sg_error *error)
 {
-    const char *folder =
-        options->experiments != NULL ? options->experiments : "notebooks-data/experiments";
-    char path[1024];
-    if (snprintf(path, sizeof path, "%s/%s.yaml", folder, name) >= (int)sizeof path)
-        return sg_fail(error, SG_EARGUMENT, "the name of the folder of experiments is too long");
+    char path[4200];
+    if (!path_of(options, name, path, sizeof path))
+        return sg_fail(error, SG_EARGUMENT, "the name of the experiment's file is too long");
     sg_status status = sg_config_read(config, path, error);
     if (options->seed != 0)
         config->run.seed = (int64_t)options->seed;

@@ -5,7 +5,7 @@
 #include "plots/recipes.h"
 #include "sim/config.h"
 
-/* The experiment of a training figure: NAME.yaml in the folder of experiments, with seed and
+/* The experiment of a training figure: the options' own or NAME.yaml in their folder, with seed and
  * threads of the options when they are set. */
 sg_status sg_experiment_read(const sg_figure_options *options, const char *name, sg_config *config,
                              sg_error *error);

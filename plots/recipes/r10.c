@@ -9,6 +9,7 @@
 #include "core/stats.h"
 #include "plots/drawing.h"
 #include "plots/layout.h"
+#include "plots/recipes/arm.h"
 #include "plots/recipes/experiment.h"
 #include "sim/collapse.h"
 #include "sim/training_summary.h"
@@ -23,7 +24,7 @@ typedef struct staleness {
     size_t arm_count, level_count;
     int64_t shown[LEVELS];
     const char *label[LEVELS]; /* owned by the table of survival, one row an arm and level */
-    const char *objective[ARMS_MAX], *params[ARMS_MAX];
+    sg_arm arms[SG_ARMS_DRAWN];
     double horizon;
     size_t runs, failed;
 } staleness;
@@ -84,11 +85,12 @@ static sg_status append(sg_table *table, const char *objective, const char *para
     return status;
 }
 
-static sg_status add_curves(staleness *s, const sg_table *runs, int64_t level, sg_error *error)
+static sg_status add_curves(staleness *s, const sg_table *runs, const sg_table *fates,
+                            int64_t level, sg_error *error)
 {
-    const sg_summary_column reward = {"reward", false};
+    const sg_summary_column reward = {"reward", false, true};
     sg_table *summary;
-    sg_status status = sg_training_summary(runs, &reward, 1, 0, 0.8, &summary, error);
+    sg_status status = sg_training_summary(runs, fates, &reward, 1, 0, 0.8, &summary, error);
     for (size_t row = 0; status == SG_OK && row < sg_table_rows(summary); row++) {
         double values[CURVE_COLUMNS] = {(double)level};
         for (size_t c = 1; c < CURVE_COLUMNS; c++)
@@ -149,12 +151,9 @@ static sg_status add_arm(staleness *s, const sg_table *fates, size_t first, size
                : status;
 }
 
-static sg_status add_survival(staleness *s, const sg_table *runs, int64_t level, sg_error *error)
+static sg_status add_survival(staleness *s, const sg_table *fates, int64_t level, sg_error *error)
 {
-    sg_table *fates;
-    sg_status status = sg_fate_table(runs, 1, 0.5, &fates, error);
-    if (status != SG_OK)
-        return status;
+    sg_status status = SG_OK;
     size_t rows = sg_table_rows(fates);
     for (size_t first = 0, end; first < rows && status == SG_OK; first = end) {
         for (end = first + 1;
@@ -165,15 +164,18 @@ static sg_status add_survival(staleness *s, const sg_table *runs, int64_t level,
             ;
         status = add_arm(s, fates, first, end, level, error);
     }
-    sg_table_free(fates);
     return status;
 }
 
 static sg_status add_level(staleness *s, const sg_table *runs, int64_t level, sg_error *error)
 {
-    sg_status status = add_curves(s, runs, level, error);
+    sg_table *fates;
+    sg_status status = sg_fate_table(runs, 1, 0.5, &fates, error);
     if (status == SG_OK)
-        status = add_survival(s, runs, level, error);
+        status = add_curves(s, runs, fates, level, error);
+    if (status == SG_OK)
+        status = add_survival(s, fates, level, error);
+    sg_table_free(fates);
     if (status == SG_OK && s->level_count == 0)
         status = sg_experiment_copy_meta(s->curves, runs, error);
     s->shown[s->level_count++] = level;
@@ -201,6 +203,10 @@ static sg_status simulate(staleness *s, const sg_figure_options *options, sg_err
     progress part = {.outer = options->callbacks != NULL ? options->callbacks : &silent};
     const sg_simulate_callbacks callbacks = {on_progress, &part, part.outer->cancel};
     sg_status status = sg_experiment_read(options, "R10", &config, error);
+    for (size_t i = 0; i < LEVELS && status == SG_OK; i++) { /* now, not after the first hour */
+        config.update.minibatches = levels[i];
+        status = sg_config_check(&config, error);
+    }
     for (; part.done < LEVELS && status == SG_OK; part.done++) {
         sg_table *runs = NULL;
         config.update.minibatches = levels[part.done];
@@ -214,26 +220,18 @@ static sg_status simulate(staleness *s, const sg_figure_options *options, sg_err
 
 /* ---- panels ---- */
 
-static sg_status find_arms(staleness *s, sg_error *error)
+static sg_status find_labels(staleness *s, sg_error *error)
 {
-    for (size_t row = 0; row < sg_table_rows(s->survival); row++) {
-        const char *objective = sg_table_get_text(s->survival, 0, row);
-        const char *params = sg_table_get_text(s->survival, 1, row);
-        bool known = false;
-        for (size_t i = 0; i < s->arm_count && !known; i++)
-            known = strcmp(s->objective[i], objective) == 0 && strcmp(s->params[i], params) == 0;
-        if (known)
-            continue;
-        if (s->arm_count == ARMS_MAX)
-            return sg_fail(error, SG_EARGUMENT, "figure R10 shows at most %d arms", ARMS_MAX);
-        s->objective[s->arm_count] = objective;
-        s->params[s->arm_count++] = params;
-    }
-    for (size_t i = 0; i < s->level_count; i++)
+    sg_status status = sg_arms_describe(s->arms, &s->arm_count, s->survival, error);
+    if (status == SG_OK && s->arm_count > ARMS_MAX)
+        status = sg_fail(error, SG_EARGUMENT,
+                         "figure R10 shows at most %d arms and there are %zu; simulate fewer",
+                         ARMS_MAX, s->arm_count);
+    for (size_t i = 0; status == SG_OK && i < s->level_count; i++)
         for (size_t row = 0; row < sg_table_rows(s->survival); row++)
             if (sg_table_get_real(s->survival, TEXTS, row) == (double)s->shown[i])
                 s->label[i] = sg_table_get_text(s->survival, 2, row);
-    return s->arm_count > 0 ? SG_OK : sg_fail(error, SG_EDATA, "the table of runs is empty");
+    return status;
 }
 
 /* Light for a small N, dark for a large one: mixed with white, then with black. */
@@ -248,107 +246,133 @@ static uint32_t shade(uint32_t colour, double dark)
     return mixed;
 }
 
-static void describe_curves(sg_panel *panel, const staleness *s, size_t arm, uint32_t colour)
+/* How dark the curve of level i is, 0 to 1. */
+static double darkness(const staleness *s, size_t i)
 {
-    panel->x = (sg_axis){.low = 0, .high = s->horizon, .step = s->horizon > 300 ? 200 : 0};
+    return s->level_count > 1 ? (double)i / (double)(s->level_count - 1) : 1;
+}
+
+static void describe_curves(sg_panel *panel, const staleness *s, size_t arm)
+{
+    panel->x = (sg_axis){.low = 0, .high = s->horizon, .step = sg_round_step(s->horizon / 3)};
     panel->y = (sg_axis){.low = 0, .high = 1.05, .step = 0.2, .bare = arm > 0};
+    snprintf(panel->title, sizeof panel->title, "%s", s->arms[arm].label);
     snprintf(panel->x.label, sizeof panel->x.label, "Gradient Steps");
     snprintf(panel->y.label, sizeof panel->y.label, "%s", arm == 0 ? "Training Reward" : "");
     for (size_t i = 0; i < s->level_count; i++) {
-        double dark = s->level_count > 1 ? (double)i / (double)(s->level_count - 1) : 1;
-        sg_layer layer = {.mark = SG_MARK_LINE,
-                          .table = s->curves,
-                          .where = {{"objective", s->objective[arm]},
-                                    {"params", s->params[arm]},
-                                    {"label", s->label[i]}},
-                          .x = "step",
-                          .y = "reward",
-                          .pen = {shade(colour, dark), SG_SOLID, SG_NO_MARKER, 0}};
-        snprintf(layer.title, sizeof layer.title, "%s", s->label[i]);
+        sg_layer layer = sg_arm_layer(&s->arms[arm], s->curves);
+        layer.mark = SG_MARK_LINE;
+        layer.where[2] = (sg_where){"label", s->label[i]};
+        layer.y = "reward";
+        layer.pen =
+            (sg_pen){shade(s->arms[arm].pen.colour, darkness(s, i)), SG_SOLID, SG_NO_MARKER, 0};
         sg_panel_add_layer(panel, layer);
+        /* The legend is of all methods: greys, by layers without rows. */
+        layer.where[2].value = "";
+        layer.pen.colour = shade(SG_COLOUR_GREY, darkness(s, i));
+        snprintf(layer.title, sizeof layer.title, "%s", s->label[i]);
+        if (arm == 0)
+            sg_panel_add_layer(panel, layer);
     }
 }
 
-static void describe_survival(sg_panel *panel, const staleness *s, size_t arm, uint32_t colour)
+/* One line of the table below the curves. */
+static void write_line(sg_panel *panel, double y, const char *const cells[3], uint32_t colour)
 {
-    panel->x = (sg_axis){.low = 3.2, .high = 80, .log = true};
-    snprintf(panel->x.label, sizeof panel->x.label, "Updates N");
-    for (size_t i = 0; i < LEVELS; i++) {
-        char label[32];
-        snprintf(label, sizeof label, "%lld", (long long)levels[i]);
-        sg_axis_add_tick(&panel->x, (double)levels[i], label);
-    }
-    panel->y = (sg_axis){
-        .low = 0, .high = 1.42 * s->horizon, .step = s->horizon > 300 ? 200 : 0, .bare = arm > 0};
-    snprintf(panel->y.label, sizeof panel->y.label, "%s", arm == 0 ? "Survival Step" : "");
-    sg_layer layer = {.mark = SG_MARK_BAND,
-                      .table = s->survival,
-                      .where = {{"objective", s->objective[arm]}, {"params", s->params[arm]}},
-                      .x = "minibatches",
-                      .low = "survival_low",
-                      .high = "survival_high",
-                      .y = "survival",
-                      .pen = {colour, SG_SOLID, SG_CIRCLE, 0},
-                      .every = 1};
-    sg_panel_add_layer(panel, layer);
-    layer.mark = SG_MARK_LINE;
-    sg_panel_add_layer(panel, layer);
-    double seeds = 0;
-    for (size_t row = 0; sg_layer_next(&layer, &row); row++) {
+    static const double x[3] = {0.16, 0.56, 1};
+    for (size_t c = 0; c < 3; c++) {
         sg_note note = {.kind = SG_NOTE_TEXT,
-                        .x = sg_layer_value(&layer, "minibatches", row),
-                        .y = 1.13 * s->horizon,
-                        .align = SG_ALIGN_CENTRE,
-                        .colour = 0x404040};
-        snprintf(note.text, sizeof note.text, "%g", sg_layer_value(&layer, "failed", row));
-        seeds = sg_layer_value(&layer, "seeds", row);
+                        .x = x[c],
+                        .y = y,
+                        .relative = true,
+                        .align = SG_ALIGN_RIGHT,
+                        .colour = colour};
+        snprintf(note.text, sizeof note.text, "%s", cells[c]);
         sg_panel_add_note(panel, note);
     }
-    sg_note head = {
-        .kind = SG_NOTE_TEXT, .x = 0.04, .y = 0.93, .relative = true, .colour = 0x404040};
-    snprintf(head.text, sizeof head.text, "failed of %g:", seeds);
-    sg_panel_add_note(panel, head);
+}
+
+/* Mean survival step and failures, one line for each N. */
+static void describe_survival(sg_panel *panel, const staleness *s, size_t arm)
+{
+    static const char *const head[3] = {"N", "alive to", "failed"};
+    panel->blank = true;
+    write_line(panel, 0.86, head, 0x606060);
+    sg_panel_add_note(panel, (sg_note){.kind = SG_NOTE_SEGMENT,
+                                       .x = 0,
+                                       .y = 0.78,
+                                       .x2 = 1,
+                                       .y2 = 0.78,
+                                       .relative = true,
+                                       .colour = 0xB0B0B0});
+    const sg_layer layer = {
+        .table = s->survival,
+        .where = {{"objective", s->arms[arm].objective}, {"params", s->arms[arm].params}}};
+    double y = 0.68;
+    for (size_t row = 0; sg_layer_next(&layer, &row); row++, y -= 0.145) {
+        char text[3][32];
+        snprintf(text[0], sizeof text[0], "%g", sg_layer_value(&layer, "minibatches", row));
+        snprintf(text[1], sizeof text[1], "%.0f", sg_layer_value(&layer, "survival", row));
+        snprintf(text[2], sizeof text[2], "%g of %g", sg_layer_value(&layer, "failed", row),
+                 sg_layer_value(&layer, "seeds", row));
+        write_line(panel, y, (const char *const[3]){text[0], text[1], text[2]}, 0x202020);
+    }
+}
+
+/* "SAPO 1/1.05 0.96 to 0.36": the end of the freshest setting and of the stalest. */
+static void append_ends(sg_text *text, const staleness *s, size_t arm)
+{
+    const sg_layer layer = {
+        .table = s->survival,
+        .where = {{"objective", s->arms[arm].objective}, {"params", s->arms[arm].params}}};
+    double from = NAN, to = NAN;
+    for (size_t row = 0; sg_layer_next(&layer, &row); row++) {
+        to = sg_layer_value(&layer, "J_last", row);
+        from = isnan(from) ? to : from;
+    }
+    sg_text_printf(text, "%s %s %.2f to %.2f", arm > 0 ? "," : "", s->arms[arm].label, from, to);
+}
+
+static void remark(sg_drawing *drawing, const staleness *s)
+{
+    sg_text text = {0};
+    size_t seeds = s->runs / s->arm_count / s->level_count;
+    double low, high;
+    const char *kind = sg_table_meta(s->curves, "policy.kind");
+    const char *vocabulary = sg_table_meta(s->curves, "policy.vocabulary");
+    sg_stats_wilson(s->failed, s->runs, 0.95, &low, &high);
+    sg_text_printf(&text,
+                   "Simulation, no language model: a toy policy (%s) with vocabulary %s; %zu seeds "
+                   "an arm and N; lines: median. %zu of %zu runs failed [%.2g-%.2g %%].",
+                   kind != NULL ? kind : "of unknown kind",
+                   vocabulary != NULL ? vocabulary : "unknown", seeds, s->failed, s->runs,
+                   100 * low, 100 * high);
+    sg_text_printf(&text, " Median score at the end, N = %lld to %lld:", (long long)s->shown[0],
+                   (long long)s->shown[s->level_count - 1]);
+    for (size_t arm = 0; arm < s->arm_count; arm++)
+        append_ends(&text, s, arm);
+    sg_text_append(&text, s->failed == 0
+                              ? ". It says nothing about which method fails first when stale, as "
+                                "no run failed; what falls with N is what is learned in the same "
+                                "number of steps."
+                              : ". An order by failures holds as far as the counts in the table "
+                                "differ by more than chance.");
+    snprintf(drawing->remark, sizeof drawing->remark, "%s", text.data != NULL ? text.data : "");
+    sg_text_free(&text);
 }
 
 static sg_status describe(sg_drawing *drawing, const staleness *s, sg_error *error)
 {
     sg_status status = sg_drawing_set_layout(drawing, 2, s->arm_count, error);
-    char ends[128] = "";
-    size_t length = 0;
     for (size_t arm = 0; arm < s->arm_count && status == SG_OK; arm++) {
-        char spec[512], label[SG_LABEL_SIZE];
-        sg_objective parsed;
-        snprintf(spec, sizeof spec, "%s%s%s", s->objective[arm],
-                 s->params[arm][0] != '\0' ? ":" : "", s->params[arm]);
-        status = sg_objective_parse(&parsed, spec, error);
-        if (status != SG_OK)
-            return status;
-        uint32_t colour = sg_theme_pen(parsed.gate, parsed.level).colour;
-        sg_panel *top = sg_figure_panel(drawing->figure, 0, arm);
-        sg_objective_label(&parsed, label, sizeof label);
-        snprintf(top->title, sizeof top->title, "%s", label);
-        describe_curves(top, s, arm, colour);
-        describe_survival(sg_figure_panel(drawing->figure, 1, arm), s, arm, colour);
-        sg_layer layer = {.table = s->survival,
-                          .where = {{"objective", s->objective[arm]}, {"params", s->params[arm]}}};
-        double from = NAN, to = NAN;
-        for (size_t row = 0; sg_layer_next(&layer, &row); row++) {
-            to = sg_layer_value(&layer, "J_last", row);
-            from = isnan(from) ? to : from;
-        }
-        int used = snprintf(ends + length, sizeof ends - length, "%s%s %.2f to %.2f",
-                            length > 0 ? ", " : "", s->objective[arm], from, to);
-        length += used > 0 && (size_t)used < sizeof ends - length ? (size_t)used : 0;
+        describe_curves(sg_figure_panel(drawing->figure, 0, arm), s, arm);
+        describe_survival(sg_figure_panel(drawing->figure, 1, arm), s, arm);
     }
     if (status != SG_OK)
         return status;
     drawing->figure->legend = SG_LEGEND_BELOW;
     drawing->figure->aspect = 0.85;
-    snprintf(drawing->remark, sizeof drawing->remark,
-             "Simulation: %zu seeds; %zu of %zu runs failed; median J at the end, N = %lld to "
-             "%lld: %.*s.",
-             s->runs / s->arm_count / s->level_count, s->failed, s->runs, (long long)s->shown[0],
-             (long long)s->shown[s->level_count - 1], (int)length, ends);
+    remark(drawing, s);
     return SG_OK;
 }
 
@@ -375,7 +399,7 @@ static sg_status build(sg_drawing *drawing, sg_error *error)
         status = options->runs != NULL ? take_given(&s, options->runs, error)
                                        : simulate(&s, options, error);
     if (status == SG_OK)
-        status = find_arms(&s, error);
+        status = find_labels(&s, error);
     if (status == SG_OK && options->runs == NULL)
         status = sg_table_set_meta(s.curves, "update.minibatches", "4, 8, 16, 32, 64", error);
     if (status == SG_OK)
@@ -388,11 +412,12 @@ static sg_status build(sg_drawing *drawing, sg_error *error)
 
 const sg_recipe sg_recipe_r10 = {
     .name = "R10",
-    .title = "Staleness sweep, toy counterpart",
+    .title = "Staleness sweep, after Figure 3 and Table 2 of the VESPO paper",
     .caption =
         "Training with N = 4, 8, 16, 32 and 64 gradient steps on every rollout, light to dark: "
-        "median reward over seeds; below, the mean survival step (first collapse or divergence, "
-        "at most the horizon) with its 10-90 % band, and above it how many of the seeds failed. "
+        "median reward over seeds, a run that has diverged counting as 0; below, the mean step to "
+        "which runs are alive (first collapse or divergence, at most the horizon) and how many of "
+        "the seeds failed. "
         "Reader: the VESPO paper (arXiv 2602.10693), by the authors of a competing method, "
         "reports averages for these N of 65.2, 51.7, 50.5, 20.9, 16.5 for SAPO and 70.0, 70.0, "
         "67.3, 64.5, 61.8 for VESPO; at N = 4 59.9 for GSPO and 54.0 for GRPO. A run here has the "
