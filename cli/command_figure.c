@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 #include "cli/build_info.h"
@@ -13,10 +14,11 @@
 #include "cli/say.h"
 #include "io/table_io.h"
 #include "plots/recipes.h"
+#include "sim/config.h"
 
 typedef struct figure_options {
-    const char *directory, *format, *paper, *runs;
-    bool list, emit_gp;
+    const char *directory, *format, *paper, *runs, *experiment, *experiments;
+    bool list, emit_gp, full;
 } figure_options;
 
 #define PLACE(field) .offset = offsetof(figure_options, field)
@@ -48,9 +50,24 @@ static const cli_option options[] = {
      .kind = CLI_TEXT,
      .value = "TABLE",
      .help =
-         "draw training figures from a result of 'softgate simulate' instead of running their own "
-         "experiment",
+         "draw training figures from a result of 'softgate simulate', or a log with the columns "
+         "objective, params, seed, step and reward, instead of running an experiment",
      PLACE(runs)},
+    {.name = "experiment",
+     .kind = CLI_TEXT,
+     .value = "FILE",
+     .help = "run this experiment for training figures instead of their own",
+     PLACE(experiment)},
+    {.name = "experiments",
+     .kind = CLI_TEXT,
+     .value = "DIR",
+     .help = "folder with the training figures' experiments, NAME.yaml",
+     PLACE(experiments)},
+    {.name = "full",
+     .kind = CLI_FLAG,
+     .help = "run the larger version of the training figures' experiments, of the folder full "
+             "beside them, by the same rules",
+     PLACE(full)},
     {.name = "list", .kind = CLI_FLAG, .help = "list the figures instead", PLACE(list)},
     {.name = NULL},
 };
@@ -62,6 +79,8 @@ static const cli_example examples[] = {
     {"softgate figure R1", "the gates of the SAPO paper's Figure 1"},
     {"softgate figure R1 R1c --paper neurips --format pdf,tex -o paper/figures",
      "two figures for a paper"},
+    {"softgate simulate --print-config > mine.yaml && softgate figure R4 --experiment mine.yaml",
+     "a training figure of your own experiment"},
     {"softgate figure --list", "which figures there are"},
     {NULL, NULL},
 };
@@ -141,19 +160,88 @@ static int check_names(const cli_list *names)
 {
     sg_error error;
     for (size_t i = 0; i < names->count; i++)
-        if (strcmp(names->items[i], "all") != 0 && !sg_recipe_find(names->items[i], &error))
+        if (strcasecmp(names->items[i], "all") != 0 && !sg_recipe_find(names->items[i], &error))
             return cli_report(&error);
     return CLI_EXIT_DONE;
 }
 
-static bool is_wanted(const cli_list *names, const sg_recipe *recipe)
+/* "R4, R5, R8 and R12" */
+static void append_training(sg_text *text)
 {
-    sg_error error;
+    size_t count = 0, done = 0;
+    for (size_t i = 0; i < sg_recipe_count(); i++)
+        count += sg_recipe_at(i)->training;
+    for (size_t i = 0; i < sg_recipe_count(); i++) {
+        if (!sg_recipe_at(i)->training)
+            continue;
+        sg_text_printf(text, "%s%s",
+                       done == 0           ? ""
+                       : done + 1 == count ? " and "
+                                           : ", ",
+                       sg_recipe_at(i)->name);
+        done++;
+    }
+}
+
+/* Runs or an experiment of one's own are for figures that are drawn from them. */
+static int check_sources(const cli_call *call)
+{
+    const figure_options *own = call->options;
+    const char *source = own->runs ? "--runs" : own->experiment ? "--experiment" : NULL;
+    if (own->runs && own->experiment)
+        return cli_fail(SG_EARGUMENT, "--runs and --experiment both say what to draw; give one");
+    if (source && (own->full || own->experiments))
+        return cli_fail(SG_EARGUMENT,
+                        "%s chooses among softgate's own experiments, and %s replaces them; give "
+                        "one",
+                        own->full ? "--full" : "--experiments", source);
+    for (size_t i = 0; i < call->operands.count && source; i++) {
+        sg_error ignored;
+        const char *name = call->operands.items[i];
+        const sg_recipe *recipe = sg_recipe_find(name, &ignored);
+        if (recipe && recipe->training)
+            continue;
+        sg_text training = {0};
+        append_training(&training);
+        int code = cli_fail(SG_EARGUMENT, "%s is for figures of training runs, %s, not for %s",
+                            source, training.data, recipe ? recipe->name : name);
+        sg_text_free(&training);
+        return code;
+    }
+    return CLI_EXIT_DONE;
+}
+
+/* The folder of experiments into `folder`. */
+static int choose_experiments(const figure_options *own, char *folder, size_t size)
+{
+    struct stat info;
+    if (own->experiments)
+        snprintf(folder, size, "%s", own->experiments);
+    else
+        cli_find_experiments(folder, size);
+    size_t length = strlen(folder);
+    if (own->full)
+        snprintf(folder + length, size - length, "/full");
+    if ((own->experiments || own->full) && (stat(folder, &info) != 0 || !S_ISDIR(info.st_mode)))
+        return cli_fail(SG_EIO, "there is no folder %s with experiments", folder);
+    return CLI_EXIT_DONE;
+}
+
+static bool is_named(const cli_list *names, const char *name)
+{
     for (size_t i = 0; i < names->count; i++)
-        if (strcmp(names->items[i], "all") == 0 ||
-            sg_recipe_find(names->items[i], &error) == recipe)
+        if (strcasecmp(names->items[i], name) == 0)
             return true;
     return false;
+}
+
+/* `all` is every figure that can be drawn: of a folder with some experiments, theirs. */
+static bool is_wanted(const cli_list *names, const sg_recipe *recipe,
+                      const sg_figure_options *figure)
+{
+    return is_named(names, recipe->name) ||
+           (is_named(names, "all") &&
+            (!recipe->training || sg_recipe_has_experiment(recipe, figure)));
 }
 
 /* The command that makes just this figure and its table. The formats of pictures change neither. */
@@ -165,10 +253,18 @@ static void append_command(sg_text *line, const cli_call *call, const char *name
         sg_text_printf(line, " --seed %lld", (long long)call->common.seed);
     if (strcmp(own->paper, defaults.paper) != 0)
         sg_text_printf(line, " --paper %s", own->paper);
-    if (own->runs) {
-        sg_text_append(line, " --runs");
-        cli_append_quoted(line, own->runs);
+    const char *const paths[][2] = {{"--runs", own->runs},
+                                    {"--experiment", own->experiment},
+                                    {"--experiments", own->experiments}};
+    bool training = sg_recipe_find(name, &(sg_error){0})->training;
+    for (size_t i = 0; i < 3 && training; i++) {
+        if (paths[i][1] != NULL) {
+            sg_text_printf(line, " %s", paths[i][0]);
+            cli_append_quoted(line, paths[i][1]);
+        }
     }
+    if (own->full && training)
+        sg_text_append(line, " --full");
 }
 
 static void on_progress(void *context, double fraction)
@@ -181,12 +277,16 @@ static int draw_figures(const cli_call *call, sg_figure_options *figure)
     sg_error error;
     size_t total = 0, done = 0;
     for (size_t i = 0; i < sg_recipe_count(); i++)
-        total += is_wanted(&call->operands, sg_recipe_at(i));
+        total += is_wanted(&call->operands, sg_recipe_at(i), figure);
     cli_interrupt_defer();
     for (size_t i = 0; i < sg_recipe_count(); i++) {
         const sg_recipe *recipe = sg_recipe_at(i);
-        if (!is_wanted(&call->operands, recipe))
+        if (!is_wanted(&call->operands, recipe, figure)) {
+            if (is_named(&call->operands, "all") && !call->common.no_progress)
+                cli_note("%s is left out: there is no %s/%s.yaml", recipe->name,
+                         figure->experiments, recipe->name);
             continue;
+        }
         sg_text command = {0};
         append_command(&command, call, recipe->name);
         figure->command = command.data;
@@ -234,10 +334,18 @@ static int run(const cli_call *call)
         .git_hash = cli_git_hash,
     };
     char experiments[4096];
-    figure.experiments = cli_find_experiments(experiments, sizeof experiments);
+    figure.experiments = experiments;
+    figure.experiment = own->experiment;
     sg_table *runs = NULL;
+    sg_config config;
     sg_error error;
     int code = check_names(&call->operands);
+    if (!code)
+        code = check_sources(call);
+    if (!code)
+        code = choose_experiments(own, experiments, sizeof experiments);
+    if (!code && own->experiment && sg_config_read(&config, own->experiment, &error) != SG_OK)
+        code = cli_report(&error);
     if (!code)
         code = parse_formats(own->format, &figure.formats);
     if (!code && own->runs && sg_table_read(&runs, own->runs, &error) != SG_OK)
@@ -261,7 +369,8 @@ const cli_command cli_figure = {
         "Draws figures with gnuplot into a folder: the pictures, NAME.csv with exactly the plotted "
         "numbers, and NAME.json with caption, parameters, seed and version. Training figures run "
         "their experiment first: NAME.yaml of notebooks-data/experiments, or of the folder that "
-        "SOFTGATE_EXPERIMENTS names. The same command gives the same bytes.",
+        "SOFTGATE_EXPERIMENTS or --experiments names; --runs and --experiment draw your own. The "
+        "same command gives the same bytes.",
     .options = options,
     .defaults = &defaults,
     .size = sizeof defaults,

@@ -18,8 +18,8 @@ find lib -name '*.h' | while read -r header; do
     put 644 "$header" "include/softgate/${header#lib/}"
 done
 
-for experiment in notebooks-data/experiments/*.yaml; do
-    put 644 "$experiment" "share/softgate/experiments/$(basename "$experiment")"
+for experiment in notebooks-data/experiments/*.yaml notebooks-data/experiments/full/*.yaml; do
+    put 644 "$experiment" "share/softgate/${experiment#notebooks-data/}"
 done
 
 install -d "$root/lib/pkgconfig"
