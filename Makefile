@@ -162,9 +162,11 @@ check: $(BUILD)/softgate-check $(BUILD)/softgate ## build and run every test (CK
 setup: ## install what is missing with the system's package manager
 	@$(if $(MAKE_RESTARTS),:,$(setup))
 
-figures: $(BUILD)/softgate ## simulate, draw every figure and write its table into figures/
-	$(BUILD)/softgate figure all -o figures --format pdf,svg,png
-	@echo 'The figures and the tables behind them are in $(CURDIR)/figures'
+# The large version takes the experiments of notebooks-data/experiments/full and its own folder.
+figures_to := figures$(if $(FULL),/full)
+figures: $(BUILD)/softgate ## simulate, draw every figure and write its table into figures/ (FULL=1: large)
+	$(BUILD)/softgate figure all $(if $(FULL),--full) -o $(figures_to) --format pdf,svg,png
+	@echo 'The figures and the tables behind them are in $(CURDIR)/$(figures_to)'
 
 bench: $(BUILD)/softgate ## measure the workloads beside this machine's own limits
 	$(BUILD)/softgate bench
