@@ -123,6 +123,8 @@ START_TEST(outcome_counts_and_compares)
     ck_assert_double_eq(number_at(outcome, "failed", 2), 4);
     ck_assert_double_eq_tol(number_at(outcome, "failed_low", 2), 0.3755, 1e-4);
     ck_assert_double_eq_tol(number_at(outcome, "failed_high", 2), 0.9638, 1e-4);
+    ck_assert_double_eq(number_at(outcome, "failed_30", 2), 4);
+    ck_assert_double_eq(number_at(outcome, "failed_70", 2), 4);
     ck_assert_double_eq(number_at(outcome, "J_last", 2), 0);
     ck_assert_double_eq(number_at(outcome, "J_last_worst", 2), 0);
     ck_assert_double_eq_tol(number_at(outcome, "gain", 2), sum / SEEDS, 1e-12);

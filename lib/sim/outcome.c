@@ -12,7 +12,7 @@ static const char *const names[] = {
     "J_last",      "J_last_low", "J_last_high",  "J_last_worst",
     "J_last_cvar", "drawdown",   "pairs",        "gain",
     "gain_low",    "gain_high",  "failed_alone", "baseline_failed_alone",
-    "failed_p"};
+    "failed_p",    "failed_30",  "failed_70"};
 enum {
     RUNS,
     FAILED,
@@ -31,6 +31,8 @@ enum {
     ALONE,
     BASELINE_ALONE,
     FAILED_P,
+    FAILED_30,
+    FAILED_70,
     COLUMNS,
     FIRST_REAL = 2, /* after the names of the arm */
 };
@@ -137,6 +139,16 @@ static sg_status compare(const members *m, const members *baseline, double *valu
     return status;
 }
 
+/* Failures of an arm when `collapse` is the column of collapses. */
+static double failures(const sg_arms *arms, size_t arm, const char *collapse)
+{
+    double count = 0;
+    for (size_t row = 0; row < sg_table_rows(arms->table); row++)
+        count += sg_arms_has(arms, arm, row) && (isfinite(cell(arms->table, collapse, row)) ||
+                                                 isfinite(cell(arms->table, "divergence", row)));
+    return count;
+}
+
 static sg_status add_arm(sg_table *out, const sg_arms *arms, size_t arm, members *m,
                          const members *baseline, sg_error *error)
 {
@@ -147,6 +159,8 @@ static sg_status add_arm(sg_table *out, const sg_arms *arms, size_t arm, members
     sg_status status = describe_ends(m, value, error);
     if (status == SG_OK && baseline != NULL)
         status = compare(m, baseline, value, error);
+    value[FAILED_30] = failures(arms, arm, "collapse_30");
+    value[FAILED_70] = failures(arms, arm, "collapse_70");
     if (status == SG_OK)
         status = sg_arms_append_row(out, arms, arm, error);
     for (size_t c = 0; c < COLUMNS && status == SG_OK; c++)

@@ -18,6 +18,8 @@
  *                                           of the same seed; NaN for the baseline
  *   failed_alone, baseline_failed_alone     seeds on which just one of the two failed
  *   failed_p                                McNemar's exact test of these two
+ *   failed_30, failed_70                    failures when a collapse is the loss of 30 or 70 % of
+ *                                           the gain
  *
  * `baseline` is the number of an arm, from 0. SG_EARGUMENT, SG_EDATA, SG_ENOMEM. */
 sg_status sg_training_outcome(const sg_table *fates, size_t baseline, sg_table **outcome,

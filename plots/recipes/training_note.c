@@ -55,6 +55,18 @@ static void append_setting(sg_text *text, const sg_training *t)
 
 /* ---- what came out ---- */
 
+/* How much hangs on the rule that tells a collapse. */
+static void append_sensitivity(sg_text *text, const sg_training *t)
+{
+    double early = total(t, "failed_30"), late = total(t, "failed_70"), failed = total(t, "failed");
+    if (early != failed || late != failed)
+        sg_text_printf(
+            text,
+            " A collapse is the loss of half of the gain; with 30 %% it would be %g runs, "
+            "with 70 %% %g.",
+            early, late);
+}
+
 static void append_failures(sg_text *text, const sg_training *t)
 {
     double runs = total(t, "runs"), failed = total(t, "failed");
@@ -170,6 +182,7 @@ void sg_training_note(const sg_training *t, char *note, size_t size)
     sg_text text = {0};
     append_setting(&text, t);
     append_failures(&text, t);
+    append_sensitivity(&text, t);
     append_ends(&text, t);
     append_gains(&text, t);
     append_verdicts(&text, t);
