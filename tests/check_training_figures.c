@@ -11,6 +11,7 @@
 #include "plot_folder.h"
 #include "plots/layout.h"
 #include "plots/recipes/arm.h"
+#include "plots/recipes/experiment.h"
 
 enum { STEPS = MADE_UP_STEPS, SEEDS = MADE_UP_SEEDS, EVALUATIONS = 11 };
 
@@ -457,6 +458,33 @@ START_TEST(staleness_counts_seeds_and_failures)
 }
 END_TEST
 
+/* The experiments that are shipped: both versions of each can be read, bands have 16 seeds at least,
+ * and scores are measured at steps that are observed. */
+START_TEST(shipped_experiments_fit_their_figures)
+{
+    static const char *const folders[] = {"", "/full"};
+    const char *root = getenv("TEST_DATA");
+    char folder[2048];
+    static sg_config config;
+    sg_error error;
+    for (size_t i = 0; i < sg_recipe_count(); i++) {
+        const sg_recipe *recipe = sg_recipe_at(i);
+        for (size_t version = 0; version < 2 && recipe->training; version++) {
+            snprintf(folder, sizeof folder, "%s/../notebooks-data/experiments%s",
+                     root != NULL ? root : "tests", folders[version]);
+            const sg_figure_options options = {.experiments = folder};
+            sg_status status = sg_experiment_read(&options, recipe->name, &config, &error);
+            ck_assert_msg(status == SG_OK, "%s", error.message);
+            ck_assert_int_ge(config.run.seeds, strcmp(recipe->name, "R12") == 0 ? 1 : 16);
+            ck_assert_int_eq(config.run.evaluate_every % config.run.observe_every, 0);
+            bool scores = strcmp(recipe->name, "R4") == 0 || strcmp(recipe->name, "R5") == 0 ||
+                          strcmp(recipe->name, "R6") == 0;
+            ck_assert(!scores || config.run.evaluate_every > 0);
+        }
+    }
+}
+END_TEST
+
 Suite *training_figures_suite(void);
 Suite *training_figures_suite(void)
 {
@@ -475,6 +503,7 @@ Suite *training_figures_suite(void)
     TCase *files = add_plot_case(suite, "files", 60);
     tcase_add_loop_test(files, equal_runs_give_equal_files, 0, 5);
     tcase_add_test(files, an_experiment_of_ones_own_is_run);
+    tcase_add_test(files, shipped_experiments_fit_their_figures);
     tcase_add_test(files, r10_asks_for_all_its_settings_at_once);
     tcase_add_test(files, staleness_counts_seeds_and_failures);
     return suite;
