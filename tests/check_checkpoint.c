@@ -20,7 +20,7 @@ static void set(sg_config *config, const char *assignment)
 }
 
 /* Each with something that must survive: moments, older selves, a rollout in use, a shared bias,
- * experts that are replayed. */
+ * experts that are replayed, responses of different lengths. */
 static const char *const variants[][8] = {
     {"optimizer.kind=adam", "update.objectives=[sapo,grpo:match=l2]", "run.seeds=2",
      "rollout.lag=3"},
@@ -33,6 +33,8 @@ static const char *const variants[][8] = {
     {"policy.kind=net", "policy.experts=4", "task.kind=reverse", "update.minibatches=2",
      "update.epochs=3", "update.objectives=[grpo:routing=r3,grpo:match=l2]",
      "rollout.weight_noise=0.01", "rollout.lag=1"},
+    {"policy.kind=tree", "policy.head=6", "task.kind=mixed", "task.families=copy+path",
+     "task.overrun=3", "run.evaluate_every=5", "run.seeds=2"},
 };
 enum { VARIANTS = COUNT(variants) };
 
