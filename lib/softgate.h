@@ -35,6 +35,16 @@
  *       fprintf(stderr, "%s\n", error.message);
  *   sg_gate_value v = sg_objective_eval(&sapo, log(2), +1, -1);   // v.weight is 0.786448
  */
+#ifdef __cplusplus /* the standard headers first, as they must not stand in extern "C" */
+#include <math.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+extern "C" {
+#endif
 #include "backend/backend.h"
 #include "backend/bandits.h"
 #include "backend/gates.h"
@@ -58,5 +68,8 @@
 #include "sim/collapse.h"
 #include "sim/config.h"
 #include "sim/simulate.h"
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -29,7 +29,7 @@ static inline sg_kl sg_kl_at(sg_kl_kind kind, double e)
     case SG_KL_K1:
         return (sg_kl){e, 1};
     case SG_KL_ABS:
-        return (sg_kl){fabs(e), e > 0 ? 1 : e < 0 ? -1 : 0};
+        return (sg_kl){fabs(e), e > 0 ? 1.0 : e < 0 ? -1.0 : 0.0};
     case SG_KL_K2:
         return (sg_kl){e * e / 2, e};
     case SG_KL_K3:
