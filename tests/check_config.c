@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "core/memory.h"
 #include "core/rng.h"
-#include "sim/config.h"
+#include "sim/simulate.h"
 
 static const char *const example = "# a comment\n"
                                    "policy:\n"
@@ -272,6 +274,74 @@ static const struct {
     {{"run.steps=1e9", "run.seeds=1e6"}, "GiB", SG_ENOMEM},
 };
 
+/* What does not fit, and the parameters that it must hold at least: reals of `size` bytes. */
+static const struct {
+    const char *assignment[5];
+    double least; /* bytes */
+} too_large[] = {
+    {{"task.prompts=1e6", "policy.precision=fp64"}, 1e6 * 151936 * 8 * 3},
+    {{"task.prompts=1e6", "optimizer.kind=adamw"}, 1e6 * 151936 * 4 * 3},
+    {{"task.prompts=1e6", "optimizer.kind=coupled-adam"}, 1e6 * 151936 * 4 * 2},
+    {{"task.prompts=1e6", "optimizer.kind=sgd"}, 1e6 * 151936 * 4},
+    {{"task.prompts=1e6", "optimizer.kind=sgd", "policy.rows=light"}, 1e6 * 151936 * 8},
+    {{"policy.kind=tree", "task.length=6"}, 3368426.0 * 151936 * 4 * 3},
+    {{"policy.kind=tree", "task.length=6", "optimizer.kind=coupled-adam"}, 3368426.0 * 151936 * 8},
+    {{"policy.kind=tree", "task.length=60000", "policy.merge=1000", "optimizer.kind=sgd"},
+     6e7 * 151936 * 4},
+    {{"policy.kind=net", "policy.width=8192", "policy.vocabulary=1e8"}, 8192e8 * 4 * 3},
+    {{"policy.kind=net", "policy.width=8192", "policy.vocabulary=1e8", "optimizer.kind=sgd"},
+     8192e8 * 4},
+    {{"rollout.lag=1000", "policy.vocabulary=1e7", "optimizer.kind=momentum"}, 1e10 * 8},
+};
+
+/* The sentence names what is needed and what there is, and nothing has been allocated. */
+START_TEST(what_does_not_fit_is_told_before_it_is_allocated)
+{
+    static sg_config config;
+    sg_error error = {0};
+    sg_table *table;
+    double need, there;
+    sg_config_init(&config);
+    for (int i = 0; i < 5 && too_large[_i].assignment[i] != NULL; i++)
+        ck_assert_msg(sg_config_set(&config, too_large[_i].assignment[i], &error) == SG_OK, "%s",
+                      error.message);
+    ck_assert_msg(sg_config_check(&config, &error) == SG_ENOMEM, "%s", error.message);
+    const char *numbers = strstr(error.message, "this needs ");
+    ck_assert_msg(
+        numbers != NULL &&
+            sscanf(numbers, "this needs %lf GiB of memory and there are %lf", &need, &there) == 2,
+        "%s", error.message);
+    ck_assert_double_ge(need * 1.001, too_large[_i].least / 0x1p30);
+    ck_assert_double_lt(need, 1e3 * too_large[_i].least / 0x1p30);
+    ck_assert_double_eq_tol(there, sg_memory_there() / 0x1p30, 0.06);
+    ck_assert_double_gt(need, there);
+    ck_assert_int_eq(sg_simulate(&config, NULL, &table, &error), SG_ENOMEM);
+    ck_assert_ptr_null(table);
+}
+END_TEST
+
+START_TEST(a_container_may_allow_less_than_the_machine_has)
+{
+    char path[] = "/tmp/softgate-limit-XXXXXX";
+    static const struct {
+        const char *text;
+        double limit;
+    } files[] = {{"1073741824\n", 0x1p30}, {"max\n", INFINITY}, {"", INFINITY}, {"0\n", INFINITY}};
+    int file = mkstemp(path);
+    ck_assert_int_ge(file, 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        FILE *out = fopen(path, "w");
+        fputs(files[i].text, out);
+        fclose(out);
+        ck_assert(sg_memory_limit(path) == files[i].limit);
+    }
+    close(file);
+    unlink(path);
+    ck_assert(sg_memory_limit(path) == INFINITY);
+    ck_assert_double_gt(sg_memory_there(), 0x1p24);
+}
+END_TEST
+
 START_TEST(keys_that_do_not_fit_each_other_are_refused)
 {
     static sg_config config;
@@ -474,6 +544,9 @@ Suite *config_suite(void)
                         sizeof wrong_files / sizeof *wrong_files);
     tcase_add_loop_test(tests, keys_that_do_not_fit_each_other_are_refused, 0,
                         sizeof misfits / sizeof *misfits);
+    tcase_add_loop_test(tests, what_does_not_fit_is_told_before_it_is_allocated, 0,
+                        sizeof too_large / sizeof *too_large);
+    tcase_add_test(tests, a_container_may_allow_less_than_the_machine_has);
     tcase_add_test(tests, a_printed_configuration_reads_back_equal);
     tcase_add_test(tests, damaged_files_never_harm);
     tcase_add_test(tests, files_that_cannot_be_read_are_named);

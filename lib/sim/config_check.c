@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "core/memory.h"
 #include "sim/config_keys.h"
 #include "sim/run.h"
 
@@ -15,15 +15,15 @@ static sg_status check_memory(const sg_config *config, const char *place, sg_err
     double rows = ((double)config->run.steps - 1) / (double)config->run.observe_every + 2;
     double need = at_once * sg_run_bytes(config) + 8 * (double)config->policy.vocabulary +
                   2 * runs * rows * sizeof(sg_record);
-    double machine = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double there = sg_memory_there();
     static const char *const also[] = {"", ", policy.head",
                                        ", policy.width, policy.hidden, policy.experts"};
-    if (machine > 0 && need > machine)
+    if (there > 0 && need > there)
         return sg_fail(error, SG_ENOMEM,
-                       "%sthis needs %.1f GiB of memory and the machine has %.1f; lower "
+                       "%sthis needs %.1f GiB of memory and there are %.1f; lower "
                        "policy.vocabulary, task.prompts%s or task.length, raise run.observe_every, "
                        "or set run.threads to 1",
-                       place, need / 0x1p30, machine / 0x1p30, also[config->policy.kind]);
+                       place, need / 0x1p30, there / 0x1p30, also[config->policy.kind]);
     return SG_OK;
 }
 
