@@ -394,7 +394,7 @@ static void look_closely(const struct twin *t, int s, int step, const int *sampl
     c->agreed[0] += law != 0 && sign(law) == sign(change);
     c->told[1] += tail_law != 0;
     c->agreed[1] += tail_law != 0 && sign(tail_law) == sign(tail);
-    if (t->c->optimizer != TWIN_ADAM && t->c->optimizer != TWIN_ADAMW) {
+    if (t->c->optimizer < TWIN_ADAM) {
         row->mean_square_head = row->mean_square_tail = row->tail_above_eps = NAN;
         return;
     }

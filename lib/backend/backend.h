@@ -119,8 +119,8 @@ sg_rows_backend_name(const sg_rows *rows); /* "cpu/avx512", "cpu/avx2", "cpu/por
 /* Set / get the logits of one state (get: up to the row's own constant, -inf where underflowed; fp64). */
 sg_status sg_rows_set_logits(sg_rows *rows, size_t state, const double *logits, sg_error *error);
 void sg_rows_get_logits(const sg_rows *rows, size_t state, double *logits);
-/* Adam's mean of squared gradients of one state, not corrected for its start at 0; NaN with another
- * optimiser. */
+/* Adam's mean of squared gradients of one state, not corrected for its start at 0 (coupled-adam: the
+ * same for all); NaN with sgd and momentum. */
 void sg_rows_get_mean_square(const sg_rows *rows, size_t state, double *mean_square);
 /* Copy every row of `source` (same configuration), optimiser state included. */
 void sg_rows_copy(sg_rows *rows, const sg_rows *source);

@@ -133,8 +133,8 @@ typedef struct sg_policy_methods {
     sg_status (*adopt)(sg_policy *policy, const sg_policy *source, sg_error *error);
     /* For a close look at policies that keep a row of logits for every state; NULL: not this one.
      * The number of the state in which token t of a response is said, and what stands there: its
-     * logits, up to a constant that updates keep, -inf where underflowed; and Adam's mean square of
-     * the gradient, not corrected for its start, NaN with other optimisers. Both [vocabulary];
+     * logits, up to a constant that updates keep, -inf where underflowed; and the mean square of the
+     * gradient of adam and its kin, not corrected for its start; NaN with other optimisers. Both [vocabulary];
      * mean_square may be NULL. */
     size_t (*state_of)(const sg_policy *policy, size_t prompt, const int32_t *tokens, size_t t);
     void (*row)(const sg_policy *policy, size_t state, double *logits, double *mean_square);

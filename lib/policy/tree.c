@@ -409,7 +409,9 @@ static void row(const sg_policy *policy, size_t state, double *logits, double *m
         sg_tree_read(tree, tree->v, state, 0, n, mean_square);
     double scale = tree->shape.precision == SG_FP32 ? SG_TREE_MOMENT_SCALE : 1;
     for (size_t i = 0; i < n; i++)
-        mean_square[i] = tree->v != NULL ? mean_square[i] / (scale * scale) : NAN;
+        mean_square[i] = tree->v != NULL        ? mean_square[i] / (scale * scale)
+                         : tree->second != NULL ? tree->second[state]
+                                                : NAN;
 }
 
 static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *error);

@@ -361,7 +361,7 @@ static void share_gradients(sg_run *run, look *l, size_t tokens)
 
 void sg_detail_after(sg_run *run, const sg_policy_step *step, double factor, sg_observables *o)
 {
-    bool adam = step->optimizer.kind == SG_ADAM || step->optimizer.kind == SG_ADAMW;
+    bool adam = step->optimizer.kind >= SG_ADAM;
     look l = {.room = run->detail,
               .vocabulary = run->policy->vocabulary,
               .head = (size_t)run->config->policy.head,

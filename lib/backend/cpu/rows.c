@@ -224,8 +224,9 @@ void sg_rows_get_mean_square(const sg_rows *rows, size_t state, double *mean_squ
     double scale = fp32 ? SG_MOMENT_SCALE_FP32 : 1;
     const float *single = view.v;
     const double *wide = view.v;
+    double shared = rows->config.optimizer == SG_COUPLED_ADAM ? rows->heads[state].second : NAN;
     for (size_t i = 0; i < rows->config.vocabulary; i++)
-        mean_square[i] = view.v == NULL ? NAN
+        mean_square[i] = view.v == NULL ? shared
                          : fp32         ? (double)single[i] / (scale * scale)
                                         : wide[i];
 }
