@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/rng.h"
+#include "core/vec.h"
 #include "core/vec_math.h"
 #include "policy/net_pass.h"
 
@@ -63,7 +64,7 @@ static void *embedding(const sg_net_view *view, const sg_net_config *c, size_t s
 
 #define SG_REAL float
 #define SG_NAME(name) name##_f32
-#define SG_SIGMOID sg_sigmoidf
+#define SG_SIGMOID sg_vec_sigmoidf
 #define SG_SQRT sqrtf
 #include "policy/net_real.h"
 #undef SG_REAL
@@ -73,7 +74,7 @@ static void *embedding(const sg_net_view *view, const sg_net_config *c, size_t s
 
 #define SG_REAL double
 #define SG_NAME(name) name##_f64
-#define SG_SIGMOID sg_sigmoid
+#define SG_SIGMOID sg_vec_sigmoid
 #define SG_SQRT sqrt
 #include "policy/net_real.h"
 

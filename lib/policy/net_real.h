@@ -154,8 +154,9 @@ static void SG_NAME(block)(const sg_net_pass *pass, const sg_net *net, const sg_
         SG_NAME(gather)(m, d, s->row + first, s->n, w.gathered);
         matrix->pack(d, f, (const SG_REAL *)view->block[b].inner + e * f * d, 1, d, w.weights);
         matrix->multiply(m, f, d, w.gathered, d, 1, w.weights, inner, f, false);
+        SG_SIGMOID(m * f, inner, active);
         for (size_t i = 0; i < m * f; i++)
-            active[i] = inner[i] * SG_SIGMOID(inner[i]);
+            active[i] *= inner[i];
         matrix->pack(f, d, (const SG_REAL *)view->block[b].outer + e * d * f, 1, f, w.weights);
         matrix->multiply(m, d, f, active, f, 1, w.weights, outer, d, false);
         for (size_t a = 0; a < m; a++) {
@@ -221,10 +222,10 @@ static void SG_NAME(block_back)(const sg_net_pass *pass, const sg_net *net, cons
                          (SG_REAL *)gradient->block[b].outer + e * d * f, f, true);
         matrix->pack(d, f, (const SG_REAL *)view->block[b].outer + e * d * f, f, 1, w.weights);
         matrix->multiply(m, f, d, douter, d, 1, w.weights, dinner, f, false);
-        for (size_t i = 0; i < m * f; i++) {
-            SG_REAL sigmoid = SG_SIGMOID(inner[i]);
-            dinner[i] *= sigmoid * (1 + inner[i] * (1 - sigmoid));
-        }
+        SG_REAL *sigmoid = dgathered; /* whose turn comes later */
+        SG_SIGMOID(m * f, inner, sigmoid);
+        for (size_t i = 0; i < m * f; i++)
+            dinner[i] *= sigmoid[i] * (1 + inner[i] * (1 - sigmoid[i]));
         SG_NAME(gather)(m, d, s->row + first, s->n, w.gathered);
         matrix->pack(m, d, w.gathered, d, 1, w.rows);
         matrix->multiply(f, d, m, dinner, 1, f, w.rows,
