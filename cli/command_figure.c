@@ -51,7 +51,8 @@ static const cli_option options[] = {
      .value = "TABLE",
      .help =
          "draw training figures from a result of 'softgate simulate', or a log with the columns "
-         "objective, params, seed, step and reward, instead of running an experiment",
+         "objective, params, seed, step and reward, instead of running an experiment, and R2 and R3 "
+         "from its --statistics instead of synthetic rows",
      PLACE(runs)},
     {.name = "experiment",
      .kind = CLI_TEXT,

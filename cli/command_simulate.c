@@ -13,7 +13,7 @@
 typedef struct simulate_options {
     cli_list set;
     bool print_config, columns, resume;
-    const char *checkpoint;
+    const char *checkpoint, *statistics;
     double checkpoint_every;
 } simulate_options;
 
@@ -37,6 +37,13 @@ static const cli_option options[] = {
      .kind = CLI_FLAG,
      .help = "explain the columns of the result instead",
      PLACE(columns)},
+    {.name = "statistics",
+     .kind = CLI_TEXT,
+     .value = "FILE",
+     .help = "also count ratios, and the variance of the log-ratio in a response, over all "
+             "minibatches into FILE: 'softgate figure R2 --runs FILE' draws it",
+     .neutral = true,
+     PLACE(statistics)},
     {.name = "checkpoint",
      .kind = CLI_TEXT,
      .value = "FILE",
@@ -68,6 +75,8 @@ static const cli_example examples[] = {
      "--set 'update.objectives=[sapo, grpo, gspo]' -o quick.csv",
      "a smaller one, without a change to the file"},
     {"softgate simulate experiment.yaml -o runs.csv --checkpoint runs.state", "safe from a crash"},
+    {"softgate simulate experiment.yaml -o runs.csv --statistics rows.csv",
+     "with the numbers behind figure R2"},
     {NULL, NULL},
 };
 
@@ -157,7 +166,7 @@ static int run_experiment(const cli_call *call, const sg_config *config)
 {
     const simulate_options *own = call->options;
     sg_error error = {0}, stamp_error;
-    sg_table *table = NULL;
+    sg_table *table = NULL, *statistics = NULL;
     watch seen = {
         .progress = cli_progress_start(call, "steps"),
         .steps = (double)config->update.objective_count * (double)config->run.seeds *
@@ -169,15 +178,25 @@ static int run_experiment(const cli_call *call, const sg_config *config)
     const sg_checkpoint_options checkpoint = {own->checkpoint, own->checkpoint_every, own->resume,
                                               version};
     cli_interrupt_defer();
-    sg_status status = sg_simulate_checkpointed(
-        config, &callbacks, own->checkpoint ? &checkpoint : NULL, &table, &error);
+    sg_status status =
+        own->statistics
+            ? sg_simulate_measured(config, &callbacks, &table, &statistics, &error)
+            : sg_simulate_checkpointed(config, &callbacks, own->checkpoint ? &checkpoint : NULL,
+                                       &table, &error);
     cli_progress_end(&seen.progress);
     int code = status ? cli_report(&error) : CLI_EXIT_DONE;
     if (table && (!status || sg_table_rows(table) > 0)) {
         int written = stamp(table, config, !status, &stamp_error) ? cli_report(&stamp_error)
                                                                   : cli_write_table(call, table);
         code = code ? code : written;
+        if (statistics && !written) {
+            written = stamp(statistics, config, !status, &stamp_error)
+                          ? cli_report(&stamp_error)
+                          : cli_write_file(call, statistics, own->statistics);
+            code = code ? code : written;
+        }
     }
+    sg_table_free(statistics);
     if (own->checkpoint && status == SG_EINTERRUPTED)
         cli_note("%s holds what was done; --resume goes on from there", own->checkpoint);
     else if (own->checkpoint && !code)
@@ -202,11 +221,18 @@ static int run(const cli_call *call)
                                       "one to start from");
     if (own->resume && !own->checkpoint)
         return cli_fail(SG_EARGUMENT, "--resume needs the file to go on from: --checkpoint FILE");
+    if (own->statistics && own->checkpoint)
+        return cli_fail(SG_EARGUMENT, "--statistics and --checkpoint do not go together: what has "
+                                      "been counted is not in the checkpoint; leave one out");
+    if (own->statistics && cli_is_stdout(own->statistics))
+        return cli_fail(SG_EARGUMENT, "--statistics needs a file: --statistics rows.csv");
     int code = read_config(&config, call);
     if (!code && sg_config_check(&config, &error) != SG_OK)
         code = cli_report(&error);
     if (!code && !own->print_config)
         code = cli_check_output(call);
+    if (!code && !own->print_config)
+        code = cli_check_file(own->statistics);
     if (code)
         return code;
     return own->print_config ? print_config(&config) : run_experiment(call, &config);

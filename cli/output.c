@@ -47,6 +47,13 @@ bool cli_is_stdout(const char *path)
     return !path || strcmp(path, "-") == 0;
 }
 
+static sg_format format_of(const char *path)
+{
+    return ends_in(path, ".json")  ? SG_FORMAT_JSON
+           : ends_in(path, ".npz") ? SG_FORMAT_NPZ
+                                   : SG_FORMAT_CSV;
+}
+
 sg_format cli_output_format(const cli_call *call)
 {
     const cli_common *common = &call->common;
@@ -55,10 +62,8 @@ sg_format cli_output_format(const cli_call *call)
         sg_format_from_name(common->format, &format); /* the parser has checked the name */
     else if (cli_is_stdout(common->output))
         format = isatty(STDOUT_FILENO) ? SG_FORMAT_TABLE : SG_FORMAT_CSV;
-    else if (ends_in(common->output, ".json"))
-        format = SG_FORMAT_JSON;
-    else if (ends_in(common->output, ".npz"))
-        format = SG_FORMAT_NPZ;
+    else
+        format = format_of(common->output);
     return format;
 }
 
@@ -83,34 +88,61 @@ int cli_write_table(const cli_call *call, sg_table *table)
     return CLI_EXIT_DONE;
 }
 
-int cli_check_ending(const cli_call *call)
+/* `formatted`: --format is about this file. */
+static int check_ending(const char *path, bool formatted)
 {
     static const char *const foreign[] = {".parquet", ".feather", ".arrow", ".h5",  ".hdf5", ".pkl",
                                           ".npy",     ".xlsx",    ".jsonl", ".tsv", ".gz",   ".zst",
                                           ".yaml",    ".pdf",     ".png",   ".pt"};
-    const char *path = call->common.output;
-    if (cli_is_stdout(path) || call->common.format || !(call->command->groups & CLI_OUTPUT))
-        return CLI_EXIT_DONE;
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
         if (ends_in(path, foreign[i]))
             return cli_fail(SG_EARGUMENT,
                             "%.200s would hold CSV, as softgate does not write %s; end the name in "
-                            ".csv, .json or .npz, or give --format csv",
-                            path, foreign[i]);
+                            ".csv, .json or .npz%s",
+                            path, foreign[i], formatted ? ", or give --format csv" : "");
     }
     return CLI_EXIT_DONE;
 }
 
-int cli_check_output(const cli_call *call)
+int cli_check_ending(const cli_call *call)
+{
+    const char *path = call->common.output;
+    if (cli_is_stdout(path) || call->common.format || !(call->command->groups & CLI_OUTPUT))
+        return CLI_EXIT_DONE;
+    return check_ending(path, true);
+}
+
+int cli_write_file(const cli_call *call, sg_table *table, const char *path)
+{
+    sg_error error = {0};
+    if (cli_stamp(call, table, &error) != SG_OK ||
+        sg_table_write(table, format_of(path), path, &error) != SG_OK)
+        return cli_report(&error);
+    cli_note("wrote %s: %zu rows, %zu columns", path, sg_table_rows(table),
+             sg_table_columns(table));
+    return CLI_EXIT_DONE;
+}
+
+static int check_path(const char *path)
 {
     sg_error error;
     sg_atomic_file file;
-    if (cli_is_stdout(call->common.output))
-        return CLI_EXIT_DONE;
-    if (sg_atomic_open(&file, call->common.output, &error) != SG_OK)
+    if (sg_atomic_open(&file, path, &error) != SG_OK)
         return cli_report(&error);
     sg_atomic_discard(&file);
     return CLI_EXIT_DONE;
+}
+
+int cli_check_file(const char *path)
+{
+    int code = path ? check_ending(path, false) : CLI_EXIT_DONE;
+    return path && !code ? check_path(path) : code;
+}
+
+int cli_check_output(const cli_call *call)
+{
+    const char *path = call->common.output;
+    return cli_is_stdout(path) ? CLI_EXIT_DONE : check_path(path);
 }
 
 int cli_finish_output(int code)

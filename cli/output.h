@@ -24,9 +24,14 @@ int cli_write_table(const cli_call *call, sg_table *table);
  * returns the exit code. */
 int cli_check_ending(const cli_call *call);
 
+/* The same into a file of its own, whose name decides the format. */
+int cli_write_file(const cli_call *call, sg_table *table, const char *path);
+
 /* Before long work: can the file of --output be written? Prints what is wrong; returns the exit
  * code. */
 int cli_check_output(const cli_call *call);
+/* Can this file, and does its name promise a format that is written here? NULL: nothing to write. */
+int cli_check_file(const char *path);
 
 /* Make standard output hold what was printed, or say why not. Returns `code`, or 3. */
 int cli_finish_output(int code);

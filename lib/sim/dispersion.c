@@ -12,7 +12,8 @@
 
 static bool usable(sg_bins bins)
 {
-    return isfinite(bins.low) && isfinite(bins.high) && bins.low < bins.high && bins.count >= 1;
+    return isfinite(bins.low) && isfinite(bins.high) && bins.low < bins.high && bins.count >= 1 &&
+           (bins.growth == SG_BINS_FIXED || bins.count % 2 == 0);
 }
 
 sg_status sg_dispersion_init(sg_dispersion *dispersion, const sg_dispersion_options *options,
@@ -48,10 +49,45 @@ void sg_dispersion_free(sg_dispersion *dispersion)
     *dispersion = (sg_dispersion){.responses = 0};
 }
 
-static void count(uint64_t *counts, sg_bins bins, double x, uint64_t *outside)
+/* Bin of bin b after its neighbours have been merged in pairs `times` times. */
+static size_t merged(sg_bins bins, size_t b, int times)
 {
-    double place = (x - bins.low) * ((double)bins.count / (bins.high - bins.low));
-    if (place >= 0 && place < (double)bins.count)
+    size_t middle = bins.growth == SG_BINS_BOTH ? bins.count / 2 : 0;
+    for (; times > 0; times--) /* half the distance to the middle, rounded down on both sides */
+        b = b >= middle ? middle + (b - middle) / 2 : middle - (middle - b + 1) / 2;
+    return b;
+}
+
+/* Bins of twice the width. */
+static void widen(uint64_t *counts, sg_bins *bins)
+{
+    size_t middle = bins->growth == SG_BINS_BOTH ? bins->count / 2 : 0;
+    for (size_t b = middle; b < bins->count; b++) { /* from the middle outwards, in place */
+        uint64_t n = counts[b];
+        counts[b] = 0;
+        counts[merged(*bins, b, 1)] += n;
+    }
+    for (size_t b = middle; b-- > 0;) {
+        uint64_t n = counts[b];
+        counts[b] = 0;
+        counts[merged(*bins, b, 1)] += n;
+    }
+    double span = bins->high - bins->low;
+    bins->high += bins->growth == SG_BINS_BOTH ? span / 2 : span;
+    bins->low -= bins->growth == SG_BINS_BOTH ? span / 2 : 0;
+}
+
+static const double FARTHEST = 1024;
+
+static void count(uint64_t *counts, sg_bins *bins, double x, uint64_t *outside)
+{
+    double centre = bins->growth == SG_BINS_BOTH ? (bins->low + bins->high) / 2 : bins->low;
+    bool reachable = bins->growth != SG_BINS_FIXED && fabs(x - centre) < FARTHEST &&
+                     (x >= bins->low || bins->growth == SG_BINS_BOTH);
+    while (reachable && !(x >= bins->low && x < bins->high))
+        widen(counts, bins);
+    double place = (x - bins->low) * ((double)bins->count / (bins->high - bins->low));
+    if (place >= 0 && place < (double)bins->count)
         counts[(size_t)place]++;
     else
         ++*outside;
@@ -59,10 +95,16 @@ static void count(uint64_t *counts, sg_bins bins, double x, uint64_t *outside)
 
 void sg_dispersion_add(sg_dispersion *d, size_t number, const double *log_ratio, size_t n)
 {
-    sg_sequence_gate row = sg_sequence_gate_of(log_ratio, n, d->options.tau);
+    sg_dispersion_add_at(d, number, d->options.tau, log_ratio, n);
+}
+
+void sg_dispersion_add_at(sg_dispersion *d, size_t number, double tau, const double *log_ratio,
+                          size_t n)
+{
+    sg_sequence_gate row = sg_sequence_gate_of(log_ratio, n, tau);
     for (size_t t = 0; t < n; t++)
-        count(d->ratio_count, d->options.ratio, exp(log_ratio[t]), &d->ratio_outside);
-    count(d->variance_count, d->options.variance, row.variance, &d->variance_outside);
+        count(d->ratio_count, &d->options.ratio, exp(log_ratio[t]), &d->ratio_outside);
+    count(d->variance_count, &d->options.variance, row.variance, &d->variance_outside);
     d->responses++;
     d->tokens += n;
     d->above += sg_sequence_gate_exceeds(&row, row.deviation);
@@ -74,12 +116,22 @@ void sg_dispersion_add(sg_dispersion *d, size_t number, const double *log_ratio,
         d->rows[number / d->stride] = row;
 }
 
+static void merge_counts(uint64_t *into, sg_bins *bins, const uint64_t *from, sg_bins narrow)
+{
+    int times = 0;
+    while (bins->high - bins->low < narrow.high - narrow.low)
+        widen(into, bins);
+    for (double span = narrow.high - narrow.low; span < bins->high - bins->low; span *= 2)
+        times++;
+    for (size_t b = 0; b < narrow.count; b++)
+        into[merged(narrow, b, times)] += from[b];
+}
+
 void sg_dispersion_merge(sg_dispersion *into, const sg_dispersion *from)
 {
-    for (size_t b = 0; b < into->options.ratio.count; b++)
-        into->ratio_count[b] += from->ratio_count[b];
-    for (size_t b = 0; b < into->options.variance.count; b++)
-        into->variance_count[b] += from->variance_count[b];
+    merge_counts(into->ratio_count, &into->options.ratio, from->ratio_count, from->options.ratio);
+    merge_counts(into->variance_count, &into->options.variance, from->variance_count,
+                 from->options.variance);
     for (size_t k = 0; k < into->kept; k++)
         if (!isnan(from->rows[k].variance))
             into->rows[k] = from->rows[k];

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/dispersion.h"
+
 static size_t record_capacity(const sg_config *config)
 {
     /* every so many steps, the last one, and the one in which the run ends early */
@@ -187,6 +189,9 @@ void sg_run_clear(sg_run *run)
     sg_batch_free(run->batch);
     sg_evaluation_clear(&run->evaluation);
     sg_detail_free(run->detail);
+    if (run->statistics != NULL)
+        sg_dispersion_free(run->statistics);
+    free(run->statistics);
     void *arrays[] = {run->past,         run->prompt,       run->sample,
                       run->lengths,      run->tokens,       run->logp_rollout,
                       run->logp_old,     run->score,        run->routes,

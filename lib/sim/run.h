@@ -90,7 +90,9 @@ typedef struct sg_run {
     sg_replay_token *replay;
     double *sorted; /* ratios in order */
 
-    sg_detail *detail; /* NULL without run.detail */
+    sg_detail *detail;                /* NULL without run.detail */
+    struct sg_dispersion *statistics; /* NULL unless asked for; see statistics.h */
+    size_t statistics_first;          /* number of the run's first response in it */
 
     double *expected; /* [prompts] */
     sg_evaluation evaluation;

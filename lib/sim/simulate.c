@@ -10,6 +10,7 @@
 
 #include "sim/checkpoint.h"
 #include "sim/run.h"
+#include "sim/statistics.h"
 
 static const sg_column_info columns[] = {
 #define SG_TEXT_COLUMN(name, unit, meaning) {#name, unit, meaning, SG_COLUMN_TEXT},
@@ -41,6 +42,8 @@ struct work {
     sg_task task;
     size_t arms, seeds;
     sg_finished *finished; /* [seeds][arms] */
+    bool measured;
+    sg_dispersion *statistics; /* [arms]; NULL unless measured */
     const sg_checkpoint_options *options;
     sg_checkpoint *checkpoint; /* NULL: none */
     char backend[SG_BACKEND_NAME];
@@ -125,6 +128,10 @@ static sg_status keep_finished(struct work *work, size_t index, sg_run *run, sg_
 {
     sg_finished over = {run->records, run->record_count, run->ended_early, run->start_steps};
     run->records = NULL;
+    if (work->measured) {
+#pragma omp critical(sg_statistics)
+        sg_dispersion_merge(&work->statistics[index % work->arms], run->statistics);
+    }
     if (index == 0) {
 #pragma omp critical(sg_checkpoint)
         snprintf(work->backend, sizeof work->backend, "%s",
@@ -154,6 +161,8 @@ static void do_run(struct work *work, size_t index)
             status = sg_checkpoint_continue(work->checkpoint, index, &run, &error);
         if (status == SG_OK && run.step > 0)
             advance(work, (double)run.step);
+        if (status == SG_OK && work->measured)
+            status = sg_statistics_start(&run, work->config, index / work->arms, &error);
         if (status == SG_OK)
             status = train(work, index, &run, &error);
         if (status == SG_OK)
@@ -294,8 +303,23 @@ static sg_status simulate(struct work *work, const sg_prior_summary *prior, sg_t
     return later != SG_OK ? sg_fail(error, later, "%s", why.message) : status;
 }
 
+/* Also after an interruption; then of the runs that had finished. */
+static sg_status tell_statistics(const struct work *work, sg_status status, sg_table **table,
+                                 sg_table **statistics, sg_error *error)
+{
+    sg_error why;
+    if (!work->measured || *table == NULL)
+        return status;
+    sg_status later = sg_statistics_table(work->statistics, work->config, statistics, &why);
+    if (later == SG_OK)
+        return status;
+    sg_table_free(*table);
+    *table = NULL;
+    return sg_fail(error, later, "%s", why.message);
+}
+
 static sg_status prepare(struct work *work, const sg_prior_summary *prior, sg_table **table,
-                         sg_error *error)
+                         sg_table **statistics, sg_error *error)
 {
     size_t runs = work->arms * work->seeds;
     sg_status status = SG_OK;
@@ -306,8 +330,13 @@ static sg_status prepare(struct work *work, const sg_prior_summary *prior, sg_ta
     if (work->options != NULL)
         status = sg_checkpoint_start(&work->checkpoint, work->options, work->config, runs,
                                      work->finished, work->backend, error);
-    if (status == SG_OK)
+    if (status == SG_OK && work->measured)
+        status = sg_statistics_alloc(&work->statistics, work->config, error);
+    if (status == SG_OK) {
         status = simulate(work, prior, table, error);
+        status = tell_statistics(work, status, table, statistics, error);
+    }
+    sg_statistics_free(work->statistics, work->config);
     sg_checkpoint_free(work->checkpoint);
     for (size_t i = 0; i < runs; i++)
         free(work->finished[i].records);
@@ -315,17 +344,14 @@ static sg_status prepare(struct work *work, const sg_prior_summary *prior, sg_ta
     return status;
 }
 
-sg_status sg_simulate(const sg_config *config, const sg_simulate_callbacks *callbacks,
-                      sg_table **table, sg_error *error)
-{
-    return sg_simulate_checkpointed(config, callbacks, NULL, table, error);
-}
-
-sg_status sg_simulate_checkpointed(const sg_config *config, const sg_simulate_callbacks *callbacks,
-                                   const sg_checkpoint_options *checkpoint, sg_table **table,
-                                   sg_error *error)
+/* checkpoint and statistics may be NULL. */
+static sg_status run_all(const sg_config *config, const sg_simulate_callbacks *callbacks,
+                         const sg_checkpoint_options *checkpoint, sg_table **table,
+                         sg_table **statistics, sg_error *error)
 {
     *table = NULL;
+    if (statistics != NULL)
+        *statistics = NULL;
     sg_status status = sg_config_check(config, error);
     if (status != SG_OK)
         return status;
@@ -338,13 +364,33 @@ sg_status sg_simulate_checkpointed(const sg_config *config, const sg_simulate_ca
     struct work work = {.config = config,
                         .callbacks = callbacks,
                         .options = checkpoint,
+                        .measured = statistics != NULL,
                         .prior_logits = logits,
                         .arms = config->update.objective_count,
                         .seeds = (size_t)config->run.seeds};
     status = sg_task_init(&work.task, config, logits, error);
     if (status == SG_OK)
-        status = prepare(&work, &summary, table, error);
+        status = prepare(&work, &summary, table, statistics, error);
     sg_task_clear(&work.task);
     free(logits);
     return status;
+}
+
+sg_status sg_simulate(const sg_config *config, const sg_simulate_callbacks *callbacks,
+                      sg_table **table, sg_error *error)
+{
+    return run_all(config, callbacks, NULL, table, NULL, error);
+}
+
+sg_status sg_simulate_checkpointed(const sg_config *config, const sg_simulate_callbacks *callbacks,
+                                   const sg_checkpoint_options *checkpoint, sg_table **table,
+                                   sg_error *error)
+{
+    return run_all(config, callbacks, checkpoint, table, NULL, error);
+}
+
+sg_status sg_simulate_measured(const sg_config *config, const sg_simulate_callbacks *callbacks,
+                               sg_table **table, sg_table **statistics, sg_error *error)
+{
+    return run_all(config, callbacks, NULL, table, statistics, error);
 }

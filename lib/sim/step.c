@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "sim/run.h"
+#include "sim/statistics.h"
 
 /* Gather minibatch k of the shuffled rollout and what the current policy says about it. */
 static sg_status gather(sg_run *run, size_t k, sg_error *error)
@@ -219,6 +220,8 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
         *alive = false;
         return SG_OK;
     }
+    if (status == SG_OK && run->statistics != NULL)
+        sg_statistics_add(run, step);
     if (status == SG_OK && run->controls.match != SG_MATCH_NONE) {
         status = replay(run, &run->config->control.reference, &summary, error);
         if (status == SG_OK)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* R2, R3 and R2b: the two assumptions behind the sequence gate on synthetic rows, after Figures 2
- * and 3 of the SAPO paper. */
+ * and 3 of the SAPO paper; R2 and R3 also on the rows of simulated runs. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "plots/drawing.h"
+#include "plots/recipes/experiment.h"
 #include "sim/dispersion.h"
 
 enum { ROWS = 100000, TOKENS = 256, EXTREMES = 2, SHOWN = 10000, SHOWN_BESIDE = 4000 };
@@ -19,7 +20,7 @@ typedef struct kind {
     const char *name;
     double scale, mode; /* of v_i; of Var_i, published */
     sg_bins ratio, variance;
-    double ratio_tick, ratio_last, variance_tick, deviation_high;
+    double ratio_tick, ratio_first, ratio_last, variance_tick, deviation_high;
 } kind;
 
 static const kind moe = {.name = "MoE-like",
@@ -28,6 +29,7 @@ static const kind moe = {.name = "MoE-like",
                          .ratio = {0.6, 1.6, 125},
                          .variance = {0, 0.024, 96},
                          .ratio_tick = 0.2,
+                         .ratio_first = 0.6,
                          .ratio_last = 1.4,
                          .variance_tick = 0.005,
                          .deviation_high = 0.006};
@@ -37,6 +39,7 @@ static const kind dense = {.name = "Dense",
                            .ratio = {0.8, 1.24, 110},
                            .variance = {0, 0.006, 96},
                            .ratio_tick = 0.1,
+                           .ratio_first = 0.8,
                            .ratio_last = 1.2,
                            .variance_tick = 0.002,
                            .deviation_high = 0.0015};
@@ -248,7 +251,7 @@ static sg_status draw(sg_drawing *drawing, const kind *k, const sg_dispersion *d
     sg_panel *ratio = sg_figure_panel(drawing->figure, 0, 0);
     sg_panel *variance = sg_figure_panel(drawing->figure, 0, 1);
     histogram_panel(ratio, counts, "ratio", "r_{i,t}(θ)", k->ratio, d->ratio_count);
-    ticks(&ratio->x, k->ratio.low, k->ratio_last, k->ratio_tick);
+    ticks(&ratio->x, k->ratio_first, k->ratio_last, k->ratio_tick);
     histogram_panel(variance, counts, "variance", "Var_{i}(θ)", k->variance, d->variance_count);
     ticks(&variance->x, 0, k->variance.high, k->variance_tick);
     scatter_panel(sg_figure_panel(drawing->figure, 0, 2), sample, line, k);
@@ -263,10 +266,69 @@ static sg_status draw(sg_drawing *drawing, const kind *k, const sg_dispersion *d
     return SG_OK;
 }
 
+/* ---- R2 and R3 from runs ---- */
+
+enum { BINS = 120 };
+
+/* 1, 2 or 5 times a power of ten: about `count` of them in a span. */
+static double round_step(double span, double count)
+{
+    double rough = span / count, power = pow(10, floor(log10(rough)));
+    return power * (rough / power < 1.5   ? 1
+                    : rough / power < 3.5 ? 2
+                    : rough / power < 7.5 ? 5
+                                          : 10);
+}
+
+/* Axes for rows whose size is not known beforehand. */
+static kind kind_of(const sg_dispersion *d)
+{
+    kind k = {.name = "runs", .ratio = d->options.ratio, .variance = d->options.variance};
+    k.ratio_tick = round_step(k.ratio.high - k.ratio.low, 4);
+    k.ratio_first = ceil(k.ratio.low / k.ratio_tick) * k.ratio_tick;
+    k.ratio_last = k.ratio.high;
+    k.variance_tick = round_step(k.variance.high, 4);
+    double highest = 0; /* of the rows within the axis */
+    for (size_t i = 0; i < d->kept; i++)
+        if (d->rows[i].variance <= k.variance.high)
+            highest = fmax(highest, d->rows[i].deviation);
+    k.deviation_high = highest > 0 ? 1.3 * highest : 1;
+    return k;
+}
+
+static sg_status draw_runs(sg_drawing *drawing, const sg_table *runs, sg_error *error)
+{
+    sg_dispersion d = {.responses = 0};
+    char label[SG_DISPERSION_LABEL] = "";
+    sg_status status = sg_dispersion_read(&d, runs, BINS, label, error);
+    kind k = {.name = ""};
+    if (status == SG_OK)
+        k = kind_of(&d);
+    if (status == SG_OK)
+        status = draw(drawing, &k, &d, error);
+    if (status == SG_OK)
+        status = sg_experiment_copy_meta(drawing->tables[0], runs, error);
+    snprintf(drawing->remark, sizeof drawing->remark,
+             "Simulation: %llu tokens in %llu responses of %s, every gradient step; outside the "
+             "axes: %llu tokens, %llu responses; above the bound: %llu, with the gate that is used "
+             "%llu; the line is that of the largest temperature, %.4g; the scatter shows one "
+             "response in %zu.",
+             (unsigned long long)d.tokens, (unsigned long long)d.responses, label,
+             (unsigned long long)d.ratio_outside, (unsigned long long)d.variance_outside,
+             (unsigned long long)d.above, (unsigned long long)d.above_true, d.options.tau,
+             d.stride);
+    sg_dispersion_free(&d);
+    return status;
+}
+
 static sg_status build(sg_drawing *drawing, const kind *k, sg_error *error)
 {
     sg_dispersion d = {.responses = 0};
+    const sg_table *runs = drawing->options != NULL ? drawing->options->runs : NULL;
     sg_status status = sg_drawing_set_layout(drawing, 1, 3, error);
+    /* Another table of runs is meant for training figures that are drawn in the same go. */
+    if (status == SG_OK && runs != NULL && sg_table_find(runs, "quantity") >= 0)
+        return draw_runs(drawing, runs, error);
     if (status == SG_OK)
         status = measure(drawing, k, 0, SHOWN, &d, error);
     if (status == SG_OK)
@@ -414,7 +476,7 @@ static sg_status build_r2b(sg_drawing *drawing, sg_error *error)
 
 const sg_recipe sg_recipe_r2 = {
     .name = "R2",
-    .title = "Assumption check on MoE-like synthetic rows",
+    .title = "Assumption check, MoE-like rows",
     .caption =
         "Token ratios, variance of the log-ratio in a row, and the distance D between the mean "
         "gate of a row and one gate at its mean log-ratio, in the layout of Figure 2 of the SAPO "
@@ -427,7 +489,7 @@ const sg_recipe sg_recipe_r2 = {
 
 const sg_recipe sg_recipe_r3 = {
     .name = "R3",
-    .title = "Assumption check on dense-like synthetic rows",
+    .title = "Assumption check, dense-like rows",
     .caption = "As R2, with the smaller spread of a dense model, in the layout of Figure 3 of the "
                "SAPO paper. Reader: the dense model of the paper is about four times tighter in "
                "Var than its MoE model; routing changes are the usual explanation. " THEOREM,
