@@ -254,6 +254,7 @@ static const struct {
     {{"policy.kind=net", "task.length=5000", "task.kind=copy"},
      "reads prompts of up to 4095 tokens",
      SG_EARGUMENT},
+    {{"policy.kind=net", "run.detail=yes"}, "run.detail knows tables and trees", SG_EARGUMENT},
     {{"policy.kind=net", "policy.merge=3"}, "policy.merge belongs to trees", SG_EARGUMENT},
     {{"policy.kind=tree", "policy.experts=8"}, "policy.experts belongs to nets", SG_EARGUMENT},
     {{"policy.tail_std=0"}, "policy.tail_std belongs to nets", SG_EARGUMENT},

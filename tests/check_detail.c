@@ -80,6 +80,7 @@ static const char *const variants[][4] = {
     {"policy.kind=tabular", "task.reward=fraction", "control.projection=p1"},
     {"policy.kind=tabular", "task.reward=fraction", "control.projection=p2"},
     {"policy.kind=tabular", "task.reward=fraction", "optimizer.clip_norm=0.1"},
+    {"policy.kind=tabular", "task.reward=fraction", "policy.rows=light"},
     {"policy.kind=tree"},
     {"policy.kind=tree", "policy.shared_bias=yes"},
     {"policy.kind=tree", "policy.merge=4", "control.projection=p2"},

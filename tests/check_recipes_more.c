@@ -11,8 +11,11 @@
 #include "sim/dispersion.h"
 #include "sim/strip.h"
 
-static const sg_dispersion_options usual = {
-    .tau = 1, .ratio = {0.6, 1.6, 50}, .variance = {0, 0.02, 40}, .responses = 1, .sample = 37};
+static const sg_dispersion_options usual = {.tau = 1,
+                                            .ratio = {0.6, 1.6, 50, SG_BINS_FIXED},
+                                            .variance = {0, 0.02, 40, SG_BINS_FIXED},
+                                            .responses = 1,
+                                            .sample = 37};
 
 static sg_synthetic_config some_rows(size_t extremes)
 {
@@ -271,7 +274,7 @@ START_TEST(strip_of_a_simulation_fills_every_panel)
 {
     static sg_config config;
     static const char *const keys[] = {"policy.vocabulary=200", "task.length=2", "rollout.group=32",
-                                       "optimizer.lr=0.1",      "run.steps=24"};
+                                       "optimizer.lr=0.1", "run.steps=24"};
     sg_error error;
     sg_table *runs;
     sg_config_init(&config);
