@@ -128,38 +128,6 @@ START_TEST(emitted_script_draws_the_same_picture)
 }
 END_TEST
 
-/* Six labels of five signs fit into one wide panel but not into one of three narrow ones, where every
- * second one is left; those that a recipe gives are treated alike. */
-START_TEST(tick_labels_do_not_touch)
-{
-    sg_error error;
-    sg_table *table = sg_table_alloc();
-    sg_table_add_column(table, "x", SG_COLUMN_REAL, NULL);
-    sg_table_add_rows(table, 2, NULL);
-    for (size_t columns = 1; columns <= 3; columns += 2) {
-        sg_text script = {0};
-        sg_figure *figure = sg_figure_alloc(1, columns);
-        for (size_t p = 0; p < columns; p++) {
-            sg_axis *x = &figure->panels[p].x;
-            *x = (sg_axis){.low = 0, .high = 0.024, .step = 0.005};
-            for (int i = 0; i < 5 && p == 1; i++)
-                sg_axis_add_tick(x, 0.005 * i,
-                                 (const char *[]){"0.000", "0.005", "0.010", "0.015", "0.020"}[i]);
-            sg_panel_add_layer(&figure->panels[p], (sg_layer){.table = table, .x = "x", .y = "x"});
-        }
-        ck_assert_int_eq(sg_figure_script(figure, "x", sg_paper_find("neurips"), SG_PICTURE_SVG,
-                                          &script, &error),
-                         SG_OK);
-        ck_assert((strstr(script.data, "offset 0,0.3 0.005\n") != NULL) == (columns == 1));
-        ck_assert((strstr(script.data, "'' 0.005, '0.010' 0.01, '' 0.015") != NULL) ==
-                  (columns == 3));
-        sg_text_free(&script);
-        sg_figure_free(figure);
-    }
-    sg_table_free(table);
-}
-END_TEST
-
 START_TEST(pdf_dates_become_constant)
 {
     char pdf[] = "x /CreationDate (D:20261122121238Z) /ModDate (D:2026) y";
@@ -370,7 +338,6 @@ Suite *figures_suite(void)
     tcase_add_loop_test(files, every_recipe_draws_its_legend, 0, (int)sg_recipe_count());
     tcase_add_test(files, equal_inputs_give_equal_bytes);
     tcase_add_test(files, emitted_script_draws_the_same_picture);
-    tcase_add_test(files, tick_labels_do_not_touch);
     tcase_add_test(files, pdf_dates_become_constant);
     TCase *numbers = add_plot_case(suite, "numbers", 60);
     tcase_add_test(numbers, r1_has_the_published_numbers);
