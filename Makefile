@@ -258,6 +258,12 @@ $(BUILD)/softgate-check-cuda-emulated: $(emulated_objects) $(host_objects)
 	$(say) LINK $@
 	$(quiet)$(CXX) -fsanitize=$(emulated_sanitizers) $(openmp) $(LDFLAGS) -o $@ $^ $(check_libs) $(package_libs) -lm
 
+# The tool itself with the emulator in the place of a device, to try its way to the kernels by hand.
+$(BUILD)/softgate-emulated: $(cli_objects) $(plot_objects) $(host_objects) \
+		$(patsubst %,$(BUILD)/emulated/%.o,$(cuda_sources) $(filter %.cc,$(emulator_sources)))
+	$(say) LINK $@
+	$(quiet)$(CXX) -fsanitize=$(emulated_sanitizers) $(openmp) $(LDFLAGS) -o $@ $^ $(package_libs) -lm
+
 check-cuda-build: $(if $(cuda),$(BUILD)/softgate $(BUILD)/softgate-check-cuda) ## compile and link the CUDA code and its tests, where nvcc is
 	$(if $(cuda),,@echo 'check-cuda-build: skipped, nvcc is not installed')
 

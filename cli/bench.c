@@ -12,15 +12,16 @@
 #include <omp.h>
 #endif
 
+#include "backend/cuda/machine.h"
 #include "cli/bench_case.h"
 #include "cli/bench_w3.h"
 #include "core/text.h"
 
-const char *const bench_names[] = {
-    "W1",           "W1g",          "W1s",     "W1s.row",    "W1.stats",
-    "W2.update",    "W2.step",      "W2.draw", "W2.observe", "W2.light",
-    "W2.light.1e5", "W2.light.1e6", "W2a",     "W3.forward", "W3.fwdbwd",
-    "W3.grouped",   "W3.large",     "W4",      NULL};
+const char *const bench_names[] = {"W1",           "W1g",        "W1s",        "W1s.row",
+                                   "W1.stats",     "W1.taus",    "W2.update",  "W2.step",
+                                   "W2.draw",      "W2.observe", "W2.light",   "W2.light.1e5",
+                                   "W2.light.1e6", "W2a",        "W3.forward", "W3.fwdbwd",
+                                   "W3.grouped",   "W3.large",   "W4",         NULL};
 
 enum { LEAST_REPETITIONS = 7, USUAL_REPETITIONS = 15, MOST_REPETITIONS = 1000 };
 
@@ -41,6 +42,12 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static timing summary(double *wall, int repetitions, double cpu, double per)
+{
+    qsort(wall, (size_t)repetitions, sizeof *wall, by_size);
+    return (timing){wall[repetitions / 2] / per, wall[0] / per, cpu / per};
+}
+
 static timing measure(const bench_case *work, int repetitions)
 {
     double wall[MOST_REPETITIONS], cpu = INFINITY;
@@ -51,9 +58,40 @@ static timing measure(const bench_case *work, int repetitions)
         wall[i] = seconds(CLOCK_MONOTONIC) - start;
         cpu = fmin(cpu, seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_start);
     }
-    qsort(wall, (size_t)repetitions, sizeof *wall, by_size);
-    double per = work->per ? work->per : 1;
-    return (timing){wall[repetitions / 2] / per, wall[0] / per, cpu / per};
+    return summary(wall, repetitions, cpu, work->per ? work->per : 1);
+}
+
+/* Launches in a row, enough of them for LEAST_SECONDS of the device's clock. */
+typedef struct launches {
+    const bench_case *work;
+    int count;
+} launches;
+
+static sg_status launch_all(void *context, sg_error *error)
+{
+    const launches *all = context;
+    sg_status status = SG_OK;
+    for (int i = 0; i < all->count && status == SG_OK; i++)
+        status = all->work->queue(all->work->data, error);
+    return status;
+}
+
+static sg_status measure_device(const bench_case *work, int repetitions, timing *time,
+                                sg_error *error)
+{
+    const double least_seconds = 1e-3;
+    double wall[MOST_REPETITIONS], once = 0;
+    launches all = {work, 2};
+    sg_status status = sg_cuda_time(work->stream, launch_all, &all, &once, error); /* warms up */
+    if (status == SG_OK)
+        status = sg_cuda_time(work->stream, launch_all, &all, &once, error);
+    all.count = once > 0 ? (int)fmin(fmax(ceil(least_seconds / (once / 2)), 1), 100) : 100;
+    for (int i = 0; i < repetitions && status == SG_OK; i++)
+        status = sg_cuda_time(work->stream, launch_all, &all, &wall[i], error);
+    if (status == SG_OK)
+        *time = summary(wall, repetitions, (double)NAN,
+                        (work->per ? work->per : 1) * (double)all.count);
+    return status;
 }
 
 static int threads(void)
@@ -92,10 +130,28 @@ typedef struct limits {
     double gb_per_s, gflops;
 } limits;
 
-static limits look(const bench_case *work)
+static sg_status look(const bench_case *work, limits *seen, sg_error *error)
 {
-    return (limits){bench_machine(work->traffic),
-                    work->flop > 0 ? bench_w3_machine() : (double)NAN};
+    static const sg_cuda_traffic traffic[] = {SG_CUDA_COPY, SG_CUDA_IN_PLACE, SG_CUDA_READ};
+    if (work->queue) {
+        seen->gflops = (double)NAN;
+        return sg_cuda_machine_rate(traffic[work->traffic], &seen->gb_per_s, error);
+    }
+    seen->gb_per_s = bench_machine(work->traffic);
+    seen->gflops = work->flop > 0 ? bench_w3_machine() : (double)NAN;
+    return SG_OK;
+}
+
+/* "cpu/avx2", "cuda/NVIDIA H200". */
+static void name_backend(const bench_case *work, char *name, size_t size)
+{
+    sg_cuda_facts facts;
+    if (!work->queue)
+        snprintf(name, size, "%s%s", strchr(work->backend, '/') ? "" : "cpu/", work->backend);
+    else if (sg_cuda_describe(&facts, NULL) == SG_OK)
+        snprintf(name, size, "cuda/%s", facts.name);
+    else
+        snprintf(name, size, "cuda");
 }
 
 static sg_status add_row(sg_table *table, const char *name, const bench_case *work, timing time,
@@ -103,15 +159,14 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
 {
     size_t row = sg_table_rows(table), c = 0;
     sg_status status = sg_table_add_rows(table, 1, error);
-    char backend[40];
-    snprintf(backend, sizeof backend, "%s%s", strchr(work->backend, '/') ? "" : "cpu/",
-             work->backend);
+    char backend[300];
+    name_backend(work, backend, sizeof backend);
     if (status == SG_OK)
         status = sg_table_set_text(table, c++, row, name, error);
     if (status == SG_OK)
         status = sg_table_set_text(table, c++, row, backend, error);
     if (status == SG_OK)
-        sg_table_set_integer(table, c++, row, threads());
+        sg_table_set_integer(table, c++, row, work->queue ? 0 : threads());
     if (status == SG_OK)
         status = sg_table_set_text(table, c++, row, work->shape, error);
     if (status != SG_OK)
@@ -135,8 +190,21 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
     return SG_OK;
 }
 
-static sg_status prepare(const char *name, size_t cut, bench_case *made, sg_error *error)
+static bool on_cuda(const char *name)
 {
+    return strncmp(name, "W1", 2) == 0;
+}
+
+static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
+                         sg_error *error)
+{
+    if (backend == SG_BACKEND_CUDA && !on_cuda(name))
+        return sg_fail(error, SG_EUNSUPPORTED,
+                       "the CUDA backend does not have workload %s; leave it out, or use --backend "
+                       "cpu",
+                       name);
+    if (backend == SG_BACKEND_CUDA)
+        return bench_gates_cuda_prepare(name, cut, made, error);
     if (strncmp(name, "W1", 2) == 0)
         return bench_gates_prepare(name, cut, made, error);
     if (strncmp(name, "W2.light", 8) == 0)
@@ -157,11 +225,18 @@ static sg_status run_one(const char *name, const bench_options *options, sg_tabl
                                                    : repetitions;
     bench_case work = {0};
     size_t cut = options->small ? 16 : 1;
-    sg_status status = prepare(name, cut, &work, error);
+    timing time;
+    limits before, after;
+    sg_status status = prepare(name, cut, options->backend, &work, error);
+    if (status == SG_OK)
+        status = look(&work, &before, error);
+    if (status == SG_OK && work.queue)
+        status = measure_device(&work, repetitions, &time, error);
+    else if (status == SG_OK)
+        time = measure(&work, repetitions);
+    if (status == SG_OK)
+        status = look(&work, &after, error);
     if (status == SG_OK) {
-        limits before = look(&work);
-        timing time = measure(&work, repetitions);
-        limits after = look(&work);
         after.gb_per_s = fmax(before.gb_per_s, after.gb_per_s);
         after.gflops = fmax(before.gflops, after.gflops);
         status = add_row(table, name, &work, time, repetitions, after, error);
@@ -190,7 +265,7 @@ static sg_status check_names(const char *const *workloads, size_t count, sg_erro
         const char *near = sg_nearest_name(workloads[w], bench_names);
         return sg_fail(error, SG_EARGUMENT, "there is no workload %s%s%s%s", workloads[w],
                        near ? "; did you mean "
-                            : "; they are W1, W1g, W1s, W1.stats, W2, W2a, W3, W4",
+                            : "; they are W1, W1g, W1s, W1.stats, W1.taus, W2, W2a, W3, W4",
                        near ? near : "", near ? "?" : "");
     }
     return SG_OK;
@@ -207,7 +282,8 @@ sg_status bench_run(const char *const *workloads, size_t count, const bench_opti
     for (size_t c = 0; c < sizeof columns / sizeof *columns && status == SG_OK; c++)
         status = sg_table_add_column(made, columns[c].name, columns[c].type, error);
     for (size_t k = 0; bench_names[k] && status == SG_OK; k++) {
-        bool wanted = count == 0;
+        bool wanted =
+            count == 0 && (options->backend != SG_BACKEND_CUDA || on_cuda(bench_names[k]));
         for (size_t w = 0; w < count; w++)
             wanted = wanted || wants(workloads[w], bench_names[k]);
         if (wanted)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "backend/backend.h"
 #include "core/status.h"
 #include "core/table.h"
 
@@ -17,6 +18,7 @@
  *   W1s         GSPO: 10^4 sequences of 1000 tokens, the slope written to every token
  *   W1s.row     the same with one slope a sequence, which says as much
  *   W1.stats    mean weight, clip shares, histogram of W1
+ *   W1.taus     the same for 64 temperatures in one pass
  *   W2.update   one SGD update of 64 states of 131072 tokens from 16 samples each (log-probabilities,
  *               SAPO, gradient)
  *   W2.step     16 draws a state, old log-probabilities, entropy, then 4 such updates, row by row
@@ -39,12 +41,15 @@
  * workload must read and write once; machine_gb_per_s is a copy, an update in place or a read of
  * arrays beyond the caches, whichever the workload resembles, in the same count. The two rates and
  * their quotient `fraction` come from best times: other programs only make them smaller.
+ * On a CUDA device times are those of its own clock around launches in a row (one would be too short to time), arrays
+ * stay on the device, threads is 0, cpu_s NaN, and machine_gb_per_s is what plain kernels do there.
  * Where arithmetic is the limit (W3), flop counts it, machine_gflops is what the library's own
  * product of small matrices does within the caches, and `fraction` is the quotient of these rates;
  * elsewhere the three are empty. */
 typedef struct bench_options {
-    bool small;      /* sizes divided by 16 */
-    int repetitions; /* at least 7; 0 means 15 */
+    bool small;              /* sizes divided by 16 */
+    int repetitions;         /* at least 7; 0 means 15 */
+    sg_backend_kind backend; /* CUDA: the workloads that it has */
 } bench_options;
 
 /* Names may be prefixes up to a dot: "W2" means all of W2.*. count 0: all. Appends nothing on

@@ -2,6 +2,7 @@
 #ifndef SG_CLI_BENCH_CASE_H
 #define SG_CLI_BENCH_CASE_H
 
+#include "backend/cuda/device.h"
 #include "cli/bench.h"
 
 /* Inside of the benchmarks: what a workload tells the harness. */
@@ -14,7 +15,9 @@ typedef struct bench_case {
     double flop;  /* where arithmetic is the limit; otherwise 0 */
     double error; /* against fp64, found before timing */
     const char *backend;
-    void (*run)(void *data); /* one repetition */
+    void (*run)(void *data); /* one repetition, on the CPU; on a device instead: */
+    sg_status (*queue)(void *data, sg_error *error);
+    sg_cuda_stream *stream;
     int per; /* times are divided by this: what one repetition does so often; 0: once */
     void *data;
     void (*free)(void *data); /* may be NULL */
@@ -25,6 +28,8 @@ sg_status bench_gates_prepare(const char *name, size_t cut, bench_case *made, sg
 sg_status bench_rows_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
 sg_status bench_light_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
 sg_status bench_w4_prepare(size_t cut, bench_case *made, sg_error *error);
+/* The same on a CUDA device. */
+sg_status bench_gates_cuda_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
 
 /* GB/s of plain loops over arrays that no cache holds, on all threads; best of a few. NaN when out
  * of memory. */

@@ -37,6 +37,7 @@ static const cli_example examples[] = {
     {"softgate bench", "everything"},
     {"softgate bench W1 W2.step --format json", "two workloads, for programs"},
     {"softgate bench --small", "a quick look"},
+    {"softgate bench --backend cuda", "on a GPU, beside what its memory does"},
     {NULL, NULL},
 };
 
@@ -77,7 +78,9 @@ static int run(const cli_call *call)
     const bench_command_options *own = call->options;
     if (own->list)
         return list_workloads();
-    bench_options bench = {.small = own->small, .repetitions = (int)own->repetitions};
+    bench_options bench = {.small = own->small,
+                           .repetitions = (int)own->repetitions,
+                           .backend = cli_backend(call)};
     sg_table *table = NULL;
     sg_error error;
     int code = cli_check_output(call);

@@ -2,14 +2,19 @@
 /* Stands in for the .cu files where there is no CUDA compiler: each question gets the same answer. */
 #include "backend/cuda/device.h"
 #include "backend/cuda/gates.h"
+#include "backend/cuda/machine.h"
+
+/* The parameters are those of the headers. */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 
 static sg_status absent(sg_error *error)
 {
-    return sg_fail(
-        error, SG_EUNSUPPORTED,
-        "this softgate was built without CUDA: put nvcc on the PATH and run make again, or use "
-        "--backend cpu");
+    return sg_fail(error, SG_EUNSUPPORTED,
+                   "this softgate was built without CUDA: put nvcc on the PATH and run make again, "
+                   "or use --backend cpu");
 }
+
+/* device.h */
 
 bool sg_cuda_built(void)
 {
@@ -28,14 +33,69 @@ sg_status sg_cuda_use(sg_error *error)
 
 sg_status sg_cuda_describe(sg_cuda_facts *facts, sg_error *error)
 {
-    (void)facts;
     return absent(error);
 }
+
+sg_status sg_cuda_alloc(void **pointer, size_t bytes, const char *what, sg_error *error)
+{
+    *pointer = NULL;
+    return absent(error);
+}
+
+void sg_cuda_free(void *pointer)
+{
+}
+
+sg_status sg_cuda_stream_alloc(sg_cuda_stream **stream, sg_error *error)
+{
+    *stream = NULL;
+    return absent(error);
+}
+
+void sg_cuda_stream_free(sg_cuda_stream *stream)
+{
+}
+
+sg_status sg_cuda_stream_wait(sg_cuda_stream *stream, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_to_device(void *device, const void *host, size_t bytes, sg_cuda_stream *stream,
+                            sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_from_device(void *host, const void *device, size_t bytes, sg_cuda_stream *stream,
+                              sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_zero(void *device, size_t bytes, sg_cuda_stream *stream, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_time(sg_cuda_stream *stream, sg_status (*run)(void *context, sg_error *error),
+                       void *context, double *seconds, sg_error *error)
+{
+    return absent(error);
+}
+
+/* machine.h */
+
+sg_status sg_cuda_machine_rate(sg_cuda_traffic traffic, double *gb_per_s, sg_error *error)
+{
+    return absent(error);
+}
+
+/* gates.h */
 
 sg_status sg_cuda_gates_apply(const sg_objective *objective, size_t n, const float *ratio,
                               const float *advantage, float *value, float *slope, sg_error *error)
 {
-    (void)objective, (void)n, (void)ratio, (void)advantage, (void)value, (void)slope;
     return absent(error);
 }
 
@@ -44,8 +104,6 @@ sg_status sg_cuda_gates_apply_sequences(const sg_objective *objective, size_t se
                                         const float *advantage, float *value, float *row_slope,
                                         float *slope, sg_error *error)
 {
-    (void)objective, (void)sequences, (void)start, (void)log_ratio, (void)advantage;
-    (void)value, (void)row_slope, (void)slope;
     return absent(error);
 }
 
@@ -53,6 +111,39 @@ sg_status sg_cuda_gates_statistics(size_t count, const sg_objective *objective, 
                                    const float *ratio, const float *advantage,
                                    sg_gate_statistics *statistics, sg_error *error)
 {
-    (void)count, (void)objective, (void)n, (void)ratio, (void)advantage, (void)statistics;
+    return absent(error);
+}
+
+sg_status sg_cuda_gates_queue(const sg_objective *objective, size_t n, const float *ratio,
+                              const float *advantage, float *value, float *slope,
+                              sg_cuda_stream *stream, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_gates_queue_sequences(const sg_objective *objective, size_t sequences,
+                                        const size_t *start, const float *log_ratio,
+                                        const float *advantage, float *value, float *row_slope,
+                                        float *slope, sg_cuda_stream *stream, sg_error *error)
+{
+    return absent(error);
+}
+
+size_t sg_cuda_gates_statistics_bytes(size_t count, size_t n)
+{
+    return 0;
+}
+
+sg_status sg_cuda_gates_queue_statistics(size_t count, const sg_objective *objective, size_t n,
+                                         const float *ratio, const float *advantage, void *room,
+                                         sg_cuda_stream *stream, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_gates_fetch_statistics(size_t count, size_t n, const void *room,
+                                         sg_gate_statistics *statistics, sg_cuda_stream *stream,
+                                         sg_error *error)
+{
     return absent(error);
 }

@@ -5,13 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "emulator.h"
 #include "inside.h"
+#include "stacks.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
@@ -28,7 +28,7 @@ enum { STACK = 256 * 1024, WARP = 32 };
 enum waiting { NOT_STARTED, RUNNING, READY, AT_BARRIER, IN_EXCHANGE, DONE };
 
 struct fiber {
-    ucontext_t context;
+    sg_stack place;
     char *stack;
 };
 
@@ -50,7 +50,7 @@ struct run {
 };
 
 run now;
-fiber scheduler;
+fiber scheduler, *starting;
 std::vector<fiber *> &idle = *new std::vector<fiber *>; /* both outlive the last test */
 std::vector<fiber *> &every = *new std::vector<fiber *>;
 void *dynamic_shared;
@@ -105,7 +105,7 @@ void go_to(fiber *to)
 {
     void *fake = nullptr;
     leave_for(to->stack, STACK, &fake);
-    swapcontext(&scheduler.context, &to->context);
+    sg_stack_switch(&scheduler.place, &to->place);
     arrived(fake, false);
 }
 
@@ -113,7 +113,7 @@ void go_home(fiber *from)
 {
     void *fake = nullptr;
     leave_for(home_stack, home_size, &fake);
-    swapcontext(&from->context, &scheduler.context);
+    sg_stack_switch(&from->place, &scheduler.place);
     arrived(fake, true);
 }
 
@@ -125,9 +125,9 @@ void enter(unsigned t)
 }
 
 /* What a fiber does all its life. */
-void work(unsigned low, unsigned high)
+void work()
 {
-    fiber *self = (fiber *)((uintptr_t)low | (uintptr_t)high << 32);
+    fiber *self = starting;
     arrived(nullptr, true);
     for (;;) {
         while (now.next < now.order.size()) {
@@ -153,12 +153,8 @@ fiber *new_fiber()
         abort();
     }
     mprotect(f->stack, 4096, PROT_NONE); /* a stack that overflows must not go unseen */
-    getcontext(&f->context);
-    f->context.uc_stack.ss_sp = f->stack;
-    f->context.uc_stack.ss_size = STACK;
-    f->context.uc_link = nullptr;
-    uintptr_t self = (uintptr_t)f;
-    makecontext(&f->context, (void (*)())work, 2, (unsigned)self, (unsigned)(self >> 32));
+    sg_stack_start(&f->place, f->stack, STACK, work);
+    starting = f; /* the scheduler goes to it at once */
     return f;
 }
 

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#include "backend/cuda/launch.h"
+
+#include "backend/cuda/machine.h"
+#include "backend/cuda/memory.h"
+
+namespace
+{
+
+enum { THREADS = 256, ROUNDS = 12, LAUNCHES = 4 };
+#ifdef SG_EMULATED
+const size_t FOURS = (size_t)1 << 10;
+#else
+const size_t FOURS = (size_t)1 << 24; /* 256 MiB an array */
+#endif
+
+__global__ void __launch_bounds__(THREADS)
+    copy(size_t fours, const float4 *__restrict__ from, float4 *__restrict__ to)
+{
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < fours)
+        to[i] = from[i];
+}
+
+__global__ void __launch_bounds__(THREADS) in_place(size_t fours, float4 *x)
+{
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= fours)
+        return;
+    float4 v = x[i];
+    x[i] = make_float4(v.x + 1, v.y + 1, v.z + 1, v.w + 1);
+}
+
+/* Four loads a thread; the sum is stored only if it is a number that zeros do not give. */
+__global__ void __launch_bounds__(THREADS)
+    read_all(size_t fours, const float4 *__restrict__ x, float4 *__restrict__ never)
+{
+    size_t first = (size_t)blockIdx.x * THREADS * 4 + threadIdx.x;
+    float sum = 0;
+    for (int k = 0; k < 4; k++) {
+        size_t i = first + (size_t)k * THREADS;
+        if (i < fours) {
+            float4 v = x[i];
+            sum += v.x + v.y + v.z + v.w;
+        }
+    }
+    if (sum == 1.0f)
+        never[0] = make_float4(sum, sum, sum, sum);
+}
+
+struct work {
+    sg_cuda_traffic traffic;
+    bool by_driver;
+    sg_cuda_stream *stream;
+    float4 *x, *y;
+};
+
+sg_status run(void *context, sg_error *error)
+{
+    const work *w = (const work *)context;
+    cudaError_t code = cudaSuccess;
+    unsigned blocks = (unsigned)((FOURS + THREADS - 1) / THREADS);
+    for (int k = 0; k < LAUNCHES && code == cudaSuccess; k++)
+        if (w->traffic == SG_CUDA_READ)
+            code = SG_LAUNCH(read_all, (blocks + 3) / 4, THREADS, 0, w->stream, FOURS, w->x, w->y);
+        else if (w->traffic == SG_CUDA_IN_PLACE)
+            code = SG_LAUNCH(in_place, blocks, THREADS, 0, w->stream, FOURS, w->x);
+        else if (w->by_driver)
+            code = cudaMemcpyAsync(w->y, w->x, FOURS * sizeof(float4), cudaMemcpyDeviceToDevice,
+                                   w->stream);
+        else
+            code = SG_LAUNCH(copy, blocks, THREADS, 0, w->stream, FOURS, w->x, w->y);
+    return sg_cuda_check(code, "measuring the device's memory", error);
+}
+
+} // namespace
+
+extern "C" sg_status sg_cuda_machine_rate(sg_cuda_traffic traffic, double *gb_per_s,
+                                          sg_error *error)
+{
+    sg_cuda_own_stream stream;
+    sg_cuda_array<float4> x, y;
+    *gb_per_s = 0;
+    sg_status status = stream.alloc(error);
+    if (status == SG_OK)
+        status = x.alloc(FOURS, "the measure of the device's memory", error);
+    if (status == SG_OK)
+        status = y.alloc(FOURS, "the measure of the device's memory", error);
+    if (status == SG_OK)
+        status = sg_cuda_zero(x.at, FOURS * sizeof(float4), stream.at, error);
+    if (status == SG_OK)
+        status = sg_cuda_zero(y.at, FOURS * sizeof(float4), stream.at, error);
+    double bytes =
+        (traffic == SG_CUDA_READ ? 1.0 : 2.0) * (double)(FOURS * sizeof(float4)) * LAUNCHES;
+    for (int round = 0; round < ROUNDS && status == SG_OK; round++) {
+        work w = {traffic, round % 2 == 0, stream.at, x.at, y.at};
+        double seconds = 0;
+        status = sg_cuda_time(stream.at, run, &w, &seconds, error);
+        double rate = seconds > 0 ? bytes / seconds * 1e-9 : 0;
+        if (round > 1 && rate > *gb_per_s) /* the first two warm up */
+            *gb_per_s = rate;
+    }
+    return status;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_CUDA_MACHINE_H
+#define SG_CUDA_MACHINE_H
+
+#include "core/status.h"
+
+/* What the device does at best: the measure of every workload that its memory limits. */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum sg_cuda_traffic { SG_CUDA_COPY, SG_CUDA_IN_PLACE, SG_CUDA_READ } sg_cuda_traffic;
+
+/* GB/s of plain kernels (a copy: or of the driver's own copy, if that is faster) on arrays that no cache
+ * holds; each byte read and each byte written counts. The best of a few. */
+sg_status sg_cuda_machine_rate(sg_cuda_traffic traffic, double *gb_per_s, sg_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
