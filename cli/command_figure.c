@@ -51,7 +51,8 @@ static const cli_option options[] = {
      .value = "TABLE",
      .help =
          "draw training figures from a result of 'softgate simulate', or a log with the columns "
-         "objective, params, seed, step and reward, instead of running an experiment, and R2 and R3 "
+         "objective, params, seed, step and reward, instead of running an experiment, and R2 and "
+         "R3 "
          "from its --statistics instead of synthetic rows",
      PLACE(runs)},
     {.name = "experiment",
@@ -166,14 +167,20 @@ static int check_names(const cli_list *names)
     return CLI_EXIT_DONE;
 }
 
-/* "R4, R5, R8 and R12" */
-static void append_training(sg_text *text)
+/* Is the recipe drawn from --runs, or from --experiment? */
+static bool takes(const sg_recipe *recipe, const char *source)
+{
+    return recipe->training || (recipe->statistics && strcmp(source, "--runs") == 0);
+}
+
+/* "R4, R5, R8 and R12": the figures that take the source. */
+static void append_takers(sg_text *text, const char *source)
 {
     size_t count = 0, done = 0;
     for (size_t i = 0; i < sg_recipe_count(); i++)
-        count += sg_recipe_at(i)->training;
+        count += takes(sg_recipe_at(i), source);
     for (size_t i = 0; i < sg_recipe_count(); i++) {
-        if (!sg_recipe_at(i)->training)
+        if (!takes(sg_recipe_at(i), source))
             continue;
         sg_text_printf(text, "%s%s",
                        done == 0           ? ""
@@ -200,13 +207,13 @@ static int check_sources(const cli_call *call)
         sg_error ignored;
         const char *name = call->operands.items[i];
         const sg_recipe *recipe = sg_recipe_find(name, &ignored);
-        if (recipe && recipe->training)
+        if (recipe && takes(recipe, source))
             continue;
-        sg_text training = {0};
-        append_training(&training);
+        sg_text takers = {0};
+        append_takers(&takers, source);
         int code = cli_fail(SG_EARGUMENT, "%s is for figures of training runs, %s, not for %s",
-                            source, training.data, recipe ? recipe->name : name);
-        sg_text_free(&training);
+                            source, takers.data, recipe ? recipe->name : name);
+        sg_text_free(&takers);
         return code;
     }
     return CLI_EXIT_DONE;
@@ -257,14 +264,14 @@ static void append_command(sg_text *line, const cli_call *call, const char *name
     const char *const paths[][2] = {{"--runs", own->runs},
                                     {"--experiment", own->experiment},
                                     {"--experiments", own->experiments}};
-    bool training = sg_recipe_find(name, &(sg_error){0})->training;
-    for (size_t i = 0; i < 3 && training; i++) {
-        if (paths[i][1] != NULL) {
+    const sg_recipe *recipe = sg_recipe_find(name, &(sg_error){0});
+    for (size_t i = 0; i < 3; i++) {
+        if (paths[i][1] != NULL && takes(recipe, paths[i][0])) {
             sg_text_printf(line, " %s", paths[i][0]);
             cli_append_quoted(line, paths[i][1]);
         }
     }
-    if (own->full && training)
+    if (own->full && recipe->training)
         sg_text_append(line, " --full");
 }
 

@@ -21,6 +21,7 @@ typedef struct sg_recipe {
     const char *title;   /* one line */
     const char *caption; /* one paragraph: what is drawn, then how to read it */
     bool training;       /* draws simulated runs: see sg_figure_options.runs */
+    bool statistics;     /* draws the rows of runs if it is given some there */
     bool heavy;          /* streams millions of tokens: takes seconds */
     sg_status (*build)(sg_drawing *drawing, sg_error *error);
 } sg_recipe;

@@ -326,8 +326,11 @@ static sg_status build(sg_drawing *drawing, const kind *k, sg_error *error)
     sg_dispersion d = {.responses = 0};
     const sg_table *runs = drawing->options != NULL ? drawing->options->runs : NULL;
     sg_status status = sg_drawing_set_layout(drawing, 1, 3, error);
-    /* Another table of runs is meant for training figures that are drawn in the same go. */
-    if (status == SG_OK && runs != NULL && sg_table_find(runs, "quantity") >= 0)
+    if (status == SG_OK && runs != NULL && sg_table_find(runs, "quantity") < 0)
+        return sg_fail(error, SG_EDATA,
+                       "this figure draws rows that 'softgate simulate FILE --statistics ROWS.csv' "
+                       "writes, and the table of runs has no column \"quantity\"");
+    if (status == SG_OK && runs != NULL)
         return draw_runs(drawing, runs, error);
     if (status == SG_OK)
         status = measure(drawing, k, 0, SHOWN, &d, error);
@@ -483,6 +486,7 @@ const sg_recipe sg_recipe_r2 = {
         "paper. Reader: nearly all tokens sit at r = 1 and rows are tight, so the mean gate of a "
         "row is close to one gate at its mean log-ratio: SAPO behaves like a smooth GSPO "
         "here. " THEOREM,
+    .statistics = true,
     .heavy = true,
     .build = build_r2,
 };
@@ -493,6 +497,7 @@ const sg_recipe sg_recipe_r3 = {
     .caption = "As R2, with the smaller spread of a dense model, in the layout of Figure 3 of the "
                "SAPO paper. Reader: the dense model of the paper is about four times tighter in "
                "Var than its MoE model; routing changes are the usual explanation. " THEOREM,
+    .statistics = true,
     .heavy = true,
     .build = build_r3,
 };
