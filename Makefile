@@ -215,9 +215,9 @@ tidy: ## look for mistakes with clang-tidy
 # and the suites of the CPU that ask which backend is under test. The same program is made a second time
 # with the emulator of tests/cuda/emulator in the place of a device; there the kernels are
 # instrumented with sanitizers.
-conformance := gates
+conformance := gates bandits
 cuda_check_sources := $(sort $(wildcard tests/cuda/check_*.c)) $(conformance:%=tests/check_%.c)
-cuda_check_support := tests/cuda/runner.c $(filter-out tests/runner.c,$(check_support))
+cuda_check_support := $(filter-out tests/runner.c,$(check_support))
 cuda_check_kernels := $(sort $(wildcard tests/cuda/*.cu))
 emulator_sources := $(sort $(wildcard tests/cuda/emulator/*.cc tests/cuda/emulator/*.cu))
 emulator_checks := $(sort $(wildcard tests/cuda/emulator/check_*.c))
@@ -232,9 +232,13 @@ $(BUILD)/tests/cuda/runner.o: CPPFLAGS += -I$(BUILD)/tests/cuda
 $(BUILD)/tests/cuda/runner.o: $(BUILD)/tests/cuda/cuda_suites.inc
 $(BUILD)/tests/cuda/%.cu.o: all_nvccflags += -Itests
 
-cuda_check_objects := $(call object,$(cuda_check_sources) $(cuda_check_support)) \
-	$(cuda_check_kernels:%=$(BUILD)/%.o)
-$(BUILD)/softgate-check-cuda: $(cuda_check_objects) $(BUILD)/libsoftgate.a
+# An archive, so that only what these suites need is linked.
+$(BUILD)/tests/cuda/support.a: $(call object,$(cuda_check_support))
+	@rm -f $@
+	$(quiet)$(AR) rcs $@ $^
+
+cuda_check_objects := $(call object,tests/cuda/runner.c $(cuda_check_sources)) $(cuda_check_kernels:%=$(BUILD)/%.o)
+$(BUILD)/softgate-check-cuda: $(cuda_check_objects) $(BUILD)/tests/cuda/support.a $(BUILD)/libsoftgate.a
 	$(say) LINK $@
 	$(quiet)$(CC) $(all_cflags) $(LDFLAGS) -o $@ $^ $(check_libs) $(libs)
 
@@ -252,9 +256,9 @@ $(BUILD)/emulated/runner.o: tests/cuda/runner.c $(BUILD)/emulated/cuda_suites.in
 	$(quiet)$(CC) $(CPPFLAGS) $(check_cflags) -Itests -I$(BUILD)/emulated $(all_cflags) -c $< -o $@
 
 emulated_objects := $(BUILD)/emulated/runner.o \
-	$(call object,$(cuda_check_sources) $(filter-out tests/cuda/runner.c,$(cuda_check_support)) $(emulator_checks)) \
+	$(call object,$(cuda_check_sources) $(emulator_checks)) \
 	$(patsubst %,$(BUILD)/emulated/%.o,$(cuda_sources) $(cuda_check_kernels) $(emulator_sources))
-$(BUILD)/softgate-check-cuda-emulated: $(emulated_objects) $(host_objects)
+$(BUILD)/softgate-check-cuda-emulated: $(emulated_objects) $(BUILD)/tests/cuda/support.a $(host_objects)
 	$(say) LINK $@
 	$(quiet)$(CXX) -fsanitize=$(emulated_sanitizers) $(openmp) $(LDFLAGS) -o $@ $^ $(check_libs) $(package_libs) -lm
 

@@ -192,7 +192,7 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
 
 static bool on_cuda(const char *name)
 {
-    return strncmp(name, "W1", 2) == 0;
+    return strncmp(name, "W1", 2) == 0 || strcmp(name, "W4") == 0;
 }
 
 static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
@@ -203,6 +203,8 @@ static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, 
                        "the CUDA backend does not have workload %s; leave it out, or use --backend "
                        "cpu",
                        name);
+    if (strcmp(name, "W4") == 0)
+        return bench_w4_prepare(cut, backend, made, error);
     if (backend == SG_BACKEND_CUDA)
         return bench_gates_cuda_prepare(name, cut, made, error);
     if (strncmp(name, "W1", 2) == 0)
@@ -211,8 +213,6 @@ static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, 
         return bench_light_prepare(name, cut, made, error);
     if (strncmp(name, "W3", 2) == 0)
         return bench_w3_prepare(name, cut, made, error);
-    if (strcmp(name, "W4") == 0)
-        return bench_w4_prepare(cut, made, error);
     return bench_rows_prepare(name, cut, made, error);
 }
 

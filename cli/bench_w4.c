@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "backend/bandits.h"
+#include "backend/cuda/bandits.h"
 #include "cli/bench_case.h"
 #include "core/isa.h"
 #include "core/rng.h"
@@ -15,11 +16,13 @@ typedef struct sweep_data {
     sg_bandits bandits;
     sg_bandit *run;
     double reward[ARMS], *value;
+    sg_cuda_bandits *on_device; /* NULL on the CPU */
 } sweep_data;
 
 static void sweep_data_free(void *context)
 {
     sweep_data *data = context;
+    sg_cuda_bandits_free(data->on_device);
     free(data->run);
     free(data->value);
     free(data);
@@ -29,6 +32,13 @@ static void run_sweep(void *context)
 {
     sweep_data *data = context;
     (void)sg_bandits_run(&data->bandits, data->value, NULL, NULL); /* it ran before the clock */
+}
+
+/* Tables and results stay on the device: the launch alone. */
+static sg_status queue_sweep(void *context, sg_error *error)
+{
+    sweep_data *data = context;
+    return sg_cuda_bandits_queue(data->on_device, error);
 }
 
 static int by_size(const void *a, const void *b)
@@ -48,6 +58,7 @@ static sg_status error_of_sweep(sweep_data *data, double *worst, sg_error *error
     double *exact = value + runs;
     sg_bandits doubles = data->bandits;
     doubles.precision = SG_FP64;
+    doubles.backend = SG_BACKEND_CPU;
     sg_status status = sg_bandits_run(&doubles, exact, NULL, error);
     if (status == SG_OK)
         status = sg_bandits_run(&data->bandits, data->value, NULL, error);
@@ -61,7 +72,7 @@ static sg_status error_of_sweep(sweep_data *data, double *worst, sg_error *error
     return status;
 }
 
-sg_status bench_w4_prepare(size_t cut, bench_case *made, sg_error *error)
+sg_status bench_w4_prepare(size_t cut, sg_backend_kind backend, bench_case *made, sg_error *error)
 {
     sweep_data *data = calloc(1, sizeof *data);
     size_t runs = 4096 / cut;
@@ -101,6 +112,15 @@ sg_status bench_w4_prepare(size_t cut, bench_case *made, sg_error *error)
                                  .advantage = SG_ADVANTAGE_GRPO,
                                  .eps = 1e-6,
                                  .seed = 4,
-                                 .precision = SG_FP32};
-    return status == SG_OK ? error_of_sweep(data, &made->error, error) : status;
+                                 .precision = SG_FP32,
+                                 .backend = backend};
+    if (status == SG_OK)
+        status = error_of_sweep(data, &made->error, error);
+    if (status == SG_OK && backend == SG_BACKEND_CUDA) {
+        status = sg_cuda_bandits_alloc(&data->on_device, &data->bandits, false, error);
+        made->queue = queue_sweep;
+    }
+    if (status == SG_OK && backend == SG_BACKEND_CUDA)
+        made->stream = sg_cuda_bandits_stream(data->on_device);
+    return status;
 }

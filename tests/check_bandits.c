@@ -13,6 +13,7 @@
 
 #include "backend/bandits.h"
 #include "core/rng.h"
+#include "run_suites.h"
 
 static double uniform(uint32_t step, uint32_t sample, uint32_t token)
 {
@@ -30,7 +31,9 @@ static sg_objective objective_of(const char *spec)
 static void run(const sg_bandits *bandits, double *value, double *logits)
 {
     sg_error error;
-    ck_assert_msg(sg_bandits_run(bandits, value, logits, &error) == SG_OK, "%s", error.message);
+    sg_bandits here = *bandits;
+    here.backend = backend_under_test();
+    ck_assert_msg(sg_bandits_run(&here, value, logits, &error) == SG_OK, "%s", error.message);
 }
 
 static double twin_softmax(const double *z, size_t n, const double *reward, double *pi)
@@ -316,7 +319,8 @@ START_TEST(bad_arguments_are_named)
                        .steps = 2,
                        .updates = 1,
                        .advantage = SG_ADVANTAGE_GRPO,
-                       .eps = 1e-6};
+                       .eps = 1e-6,
+                       .backend = backend_under_test()};
     sg_error error;
     sg_bandits bad[] = {good, good, good, good, good, good};
     bad[0].runs = 0;

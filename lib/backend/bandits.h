@@ -27,7 +27,9 @@ extern "C" {
  *
  * fp32 keeps q, sums and gates in single precision: a run follows its double-precision twin to
  * about 1e-6 in J until a draw falls between the two and they part. fp64 is exact to 1e-13 in the
- * same sense. Results do not depend on threads or instruction set.
+ * same sense. Results do not depend on threads or instruction set. A CUDA device draws the same
+ * numbers and sums in another fixed order: to the same accuracy the results are those of the CPU
+ * until a draw falls between the two.
  *
  * By hand: 2 arms, rewards 0 and 1, uniform start: J = 0.5 before the first step, and once both
  * arms have been drawn, 2 samples, dr-grpo, REINFORCE, lr 1, one update: A = +-1/2, logits move by
@@ -51,11 +53,13 @@ typedef struct sg_bandits {
     double eps;                  /* grpo: added to the standard deviation; >= 0 */
     uint64_t seed;
     sg_precision precision;
+    sg_backend_kind backend; /* AUTO is the CPU */
 } sg_bandits;
 
 /* value[run][t], t = 0..steps: J = sum pi_v reward_v before the first step and after each. logits:
  * the final ones, [run][arm], up to a constant of the run and -inf where underflowed; or NULL. A
- * run that diverges has NaN from there on. Uses all threads. SG_EARGUMENT, SG_ENOMEM. */
+ * run that diverges has NaN from there on. Uses all threads. SG_EARGUMENT, SG_ENOMEM; CUDA:
+ * SG_EUNSUPPORTED without a device, SG_ETOOL when it failed. */
 sg_status sg_bandits_run(const sg_bandits *bandits, double *value, double *logits, sg_error *error);
 
 #ifdef __cplusplus

@@ -29,4 +29,8 @@ extern sg_bandit_kernel *const sg_bandit_kernels_portable[2];
 extern sg_bandit_kernel *const sg_bandit_kernels_avx2[2], *const sg_bandit_kernels_avx512[2];
 #endif
 
+/* As in backend/bandits.h, for what was checked there. */
+sg_status sg_cpu_bandits_run(const sg_bandits *bandits, double *value, double *logits,
+                             sg_error *error);
+
 #endif

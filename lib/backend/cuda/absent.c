@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Stands in for the .cu files where there is no CUDA compiler: each question gets the same answer. */
+#include "backend/cuda/bandits.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/gates.h"
 #include "backend/cuda/machine.h"
@@ -144,6 +145,41 @@ sg_status sg_cuda_gates_queue_statistics(size_t count, const sg_objective *objec
 sg_status sg_cuda_gates_fetch_statistics(size_t count, size_t n, const void *room,
                                          sg_gate_statistics *statistics, sg_cuda_stream *stream,
                                          sg_error *error)
+{
+    return absent(error);
+}
+
+/* bandits.h */
+
+sg_status sg_cuda_bandits_run(const sg_bandits *bandits, double *value, double *logits,
+                              sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_bandits_alloc(sg_cuda_bandits **made, const sg_bandits *bandits, bool want_logits,
+                                sg_error *error)
+{
+    *made = NULL;
+    return absent(error);
+}
+
+void sg_cuda_bandits_free(sg_cuda_bandits *bandits)
+{
+}
+
+sg_cuda_stream *sg_cuda_bandits_stream(const sg_cuda_bandits *bandits)
+{
+    return NULL;
+}
+
+sg_status sg_cuda_bandits_queue(sg_cuda_bandits *bandits, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_bandits_fetch(sg_cuda_bandits *bandits, double *value, double *logits,
+                                sg_error *error)
 {
     return absent(error);
 }
