@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Called by device.sh: prints the table of a record and keeps every measurement as JSON.
+
+  device_table.py FOLDER ROUNDS RECORD.json
+
+FOLDER holds mine.K (an array of softgate), eager.K and compile.K (JSON lines of peer_torch.py; may be missing).
+"""
+import json
+import os
+import statistics
+import sys
+
+folder, rounds, target = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+PEERS = {
+    "W1": ["W1"], "W1g": ["W1g"], "W1s": ["W1s"], "W1s.row": ["W1s"], "W1.stats": ["W1"],
+    "W2.update": ["W2.update", "W2.update_analytic"], "W2.step": ["W2.step"],
+    "W2.draw": ["W2.multinomial", "W2.gumbel1"], "W2.observe": ["W2.entropy"],
+    "W2a": ["W2a.foreach", "W2a.loop"], "W3.forward": ["W3.gemm", "W3.forward"],
+    "W3.fwdbwd": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
+    "W3.grouped": ["W3.fwdbwd_chunked"], "W3.large": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
+    "W4": ["W4"],
+}
+
+
+def read(name, parse):
+    path = os.path.join(folder, name)
+    if not os.path.exists(path) or os.path.getsize(path) == 0:
+        return []
+    with open(path) as file:
+        return parse(file)
+
+
+def lines(file):
+    return [json.loads(line) for line in file if line.strip()]
+
+
+mine, peer, every = {}, {"eager": {}, "compile": {}}, []
+for k in range(1, rounds + 1):
+    for row in read(f"mine.{k}", json.load):
+        mine.setdefault(row["workload"], []).append(row)
+        every.append(dict(row, program="softgate", round=k))
+    for mode, rows in peer.items():
+        for row in read(f"{mode}.{k}", lines):
+            rows.setdefault(row["workload"], []).append(row)
+            every.append(dict(row, program=f"torch {mode}", round=k))
+with open(target, "w") as file:
+    json.dump(every, file, indent=0)
+    file.write("\n")
+
+try:
+    import torch
+    print(f"# torch {torch.__version__}, CUDA {torch.version.cuda}")
+except ImportError:
+    pass
+
+
+def median(rows):
+    return statistics.median(row["median_s"] for row in rows)
+
+
+print(f"# {rounds} rounds, medians of their medians; ratios are how many times faster softgate is")
+print(f"{'workload':13}{'shape':34}{'us':>10}{'GB/s':>8}{'machine':>9}{'fraction':>9}{'error':>9}"
+      f"   {'peer':19}{'us':>10}{'eager':>8}{'compiled':>9}")
+for name, rows in mine.items():
+    head = (f"{name:13}{rows[0]['shape']:34}{1e6 * median(rows):10.1f}"
+            f"{max(r['gb_per_s'] for r in rows):8.0f}"
+            f"{max(r['machine_gb_per_s'] for r in rows):9.0f}"
+            f"{statistics.median(r['fraction'] for r in rows):9.2f}"
+            f"{max(r['error_vs_fp64'] for r in rows):9.1e}")
+    others = [p for p in PEERS.get(name, []) if p in peer["eager"] or p in peer["compile"]]
+    if not others:
+        print(head)
+    for other in others:
+        eager, compiled = (peer[m].get(other, []) for m in ("eager", "compile"))
+        ratio = [f"{median(r) / median(rows):.1f}x" if r else "-" for r in (eager, compiled)]
+        print(f"{head}   {other:19}{1e6 * median(eager or compiled):10.1f}"
+              f"{ratio[0]:>8}{ratio[1]:>9}")
+sys.exit(0 if mine else 1)
