@@ -34,8 +34,8 @@ static sg_status queue(void *context, sg_error *error)
     const on_device *data = context;
     const bench_gates_data *host = data->host;
     if (host->kind == BENCH_STATISTICS)
-        return sg_cuda_gates_queue_statistics(host->objectives, host->objective, host->n, data->in,
-                                              data->advantage, data->room, data->stream, error);
+        return sg_cuda_gates_queue_statistics(host->objectives, host->n, data->in, data->advantage,
+                                              data->room, data->stream, error);
     if (host->kind == BENCH_SEQUENCES)
         return sg_cuda_gates_queue_sequences(
             host->objective, host->sequences, data->start, data->in, data->advantage, data->value,
@@ -81,9 +81,14 @@ static sg_status put_all(on_device *data, sg_error *error)
     if (status == SG_OK && sequences)
         status = put(&start, host->start, (outer + 1) * sizeof *host->start, data, error);
     data->start = start;
-    if (status == SG_OK && host->kind == BENCH_STATISTICS)
-        return put(&data->room, NULL, sg_cuda_gates_statistics_bytes(host->objectives, host->n),
-                   data, error);
+    if (host->kind == BENCH_STATISTICS) {
+        if (status == SG_OK)
+            status = put(&data->room, NULL,
+                         sg_cuda_gates_statistics_bytes(host->objectives, host->n), data, error);
+        return status ? status
+                      : sg_cuda_gates_prepare_statistics(host->objectives, host->objective, host->n,
+                                                         data->room, data->stream, error);
+    }
     if (status == SG_OK)
         status = put_floats(&data->value, NULL, outer, data, error);
     if (status == SG_OK)

@@ -81,7 +81,7 @@ step() {
 
 {
     echo "# commit $("$softgate" version | sed -n '1s/.*git \(.*\))/\1/p'), $(date -u +%F)"
-    echo "# ROUNDS=$rounds ${SMALL:+SMALL=1 }${WORKLOADS:+WORKLOADS='$WORKLOADS' }${USE:+USE=$USE }tests/bench/device.sh"
+    echo "# ROUNDS=$rounds ${SMALL:+SMALL=1 }${WORKLOADS:+WORKLOADS=\"$WORKLOADS\" }${USE:+USE=$USE }tests/bench/device.sh"
     echo "# $(nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory --format=csv,noheader | head -n 1)"
     "$softgate" info --format csv | grep '^cuda,' | sed 's/^/# /'
     echo "# device in use by others before: $(nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader | head -n 1)"

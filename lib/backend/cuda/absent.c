@@ -135,9 +135,15 @@ size_t sg_cuda_gates_statistics_bytes(size_t count, size_t n)
     return 0;
 }
 
-sg_status sg_cuda_gates_queue_statistics(size_t count, const sg_objective *objective, size_t n,
-                                         const float *ratio, const float *advantage, void *room,
-                                         sg_cuda_stream *stream, sg_error *error)
+sg_status sg_cuda_gates_prepare_statistics(size_t count, const sg_objective *objective, size_t n,
+                                           void *room, sg_cuda_stream *stream, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_gates_queue_statistics(size_t count, size_t n, const float *ratio,
+                                         const float *advantage, void *room, sg_cuda_stream *stream,
+                                         sg_error *error)
 {
     return absent(error);
 }

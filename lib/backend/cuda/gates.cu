@@ -3,14 +3,16 @@
  * compiled without contraction, so each token's result has the same bits. */
 #include "backend/cuda/launch.h"
 
+#include <stdlib.h>
+
+#include "backend/cuda/block.h"
 #include "backend/cuda/gates.h"
 #include "backend/gates_math.h"
 
 namespace
 {
 
-enum { THREADS = 256, WARP = 32, WARPS = THREADS / WARP, MOST_BLOCKS = 1 << 20 };
-const unsigned EVERY_LANE = 0xffffffffu;
+enum { THREADS = SG_BLOCK_MOST, WARP = SG_WARP, WARPS = THREADS / WARP, MOST_BLOCKS = 1 << 20 };
 
 /* `kind` is a constant where speed matters, so that a kernel holds one gate. */
 __device__ __forceinline__ sg_gate_value_bulk evaluate(sg_gate_kind kind,
@@ -79,7 +81,7 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* A warp for each sequence. All lanes end with the same sum, as addition commutes. */
+/* A warp for each sequence. */
 __global__ void __launch_bounds__(THREADS)
     apply_sequences(sg_gate_kind kind, sg_gate_parameters p, size_t sequences,
                     const size_t *__restrict__ start, const float *__restrict__ log_ratio,
@@ -94,8 +96,7 @@ __global__ void __launch_bounds__(THREADS)
     double sum = 0;
     for (size_t t = lane; t < length; t += WARP)
         sum += (double)log_ratio[first + t];
-    for (int half = WARP / 2; half > 0; half /= 2)
-        sum += __shfl_xor_sync(EVERY_LANE, sum, half);
+    sum = sg_warp_sum(sum);
     double mean = length ? sum / (double)length : 0, a = (double)advantage[i];
     double ratio = sg_exp(mean);
     sg_gate_point at = {mean, ratio, ratio - 1, 0};
@@ -126,95 +127,85 @@ struct statistics_room {
     double *weight;             /* [objective] */
     unsigned long long *counts; /* [objective][COUNTERS] */
     gate *gates;                /* [objective] */
-    double *parts;              /* [objective][tile] */
+    double *weights;            /* [objective][tile] */
+    unsigned *tallies;          /* [objective][COUNTERS][tile] */
 };
 
-__device__ double sum_of_warp(double x)
+/* A thread's own tallies, THREADS apart, so that no two threads meet in a word or a bank. */
+__device__ void count(unsigned *tally, float advantage, const sg_gate_value_bulk &v)
 {
-    for (int half = WARP / 2; half > 0; half /= 2)
-        x += __shfl_xor_sync(EVERY_LANE, x, half);
-    return x;
+    tally[sg_gate_bin(v.weight) * THREADS]++;
+    tally[POSITIVE * THREADS] += advantage > 0;
+    tally[NEGATIVE * THREADS] += advantage < 0;
+    tally[CLIPPED_POSITIVE * THREADS] += advantage > 0 && v.coefficient == 0;
+    tally[CLIPPED_NEGATIVE * THREADS] += advantage < 0 && v.coefficient == 0;
 }
 
-/* Sum over the block in a fixed order; every thread calls it, thread 0 gets it. */
-__device__ double sum_of_block(double x, double *shared)
-{
-    x = sum_of_warp(x);
-    if (threadIdx.x % WARP == 0)
-        shared[threadIdx.x / WARP] = x;
-    __syncthreads();
-    double sum = 0;
-    if (threadIdx.x == 0)
-        for (int w = 0; w < WARPS; w++)
-            sum += shared[w];
-    __syncthreads();
-    return sum;
-}
-
-__device__ void count(unsigned *counted, float advantage, const sg_gate_value_bulk &v)
-{
-    atomicAdd(&counted[sg_gate_bin(v.weight)], 1u);
-    bool clipped = v.coefficient == 0;
-    if (advantage > 0) {
-        atomicAdd(&counted[POSITIVE], 1u);
-        if (clipped)
-            atomicAdd(&counted[CLIPPED_POSITIVE], 1u);
-    } else if (advantage < 0) {
-        atomicAdd(&counted[NEGATIVE], 1u);
-        if (clipped)
-            atomicAdd(&counted[CLIPPED_NEGATIVE], 1u);
-    }
-}
-
-/* A block takes one tile of tokens into registers and asks all gates about it. Counts are integers, whose sums
- * do not depend on order; sums of weights go through parts[][tile]. */
+/* A block takes one tile of tokens into registers and asks all gates about it. */
 __global__ void __launch_bounds__(THREADS)
     statistics_of_tile(size_t objectives, const gate *__restrict__ gates, size_t n,
                        const float *__restrict__ ratio, const float *__restrict__ advantage,
-                       double *__restrict__ parts, unsigned long long *counts)
+                       double *__restrict__ weights, unsigned *__restrict__ tallies)
 {
-    __shared__ unsigned counted[COUNTERS];
-    __shared__ double shared[WARPS];
+    __shared__ unsigned tally[COUNTERS * THREADS];
+    __shared__ double shared[SG_BLOCK_WARPS];
     float r[PER_THREAD], a[PER_THREAD];
-    size_t first = (size_t)blockIdx.x * TILE + threadIdx.x;
+    size_t first = (size_t)blockIdx.x * TILE + threadIdx.x, tiles = gridDim.x;
     for (int k = 0; k < PER_THREAD; k++) {
         size_t i = first + (size_t)k * THREADS;
         r[k] = i < n ? ratio[i] : 0;
         a[k] = i < n ? advantage[i] : 0;
     }
     for (size_t g = 0; g < objectives; g++) {
-        if (threadIdx.x < COUNTERS)
-            counted[threadIdx.x] = 0;
-        __syncthreads();
+        for (int c = 0; c < COUNTERS; c++)
+            tally[c * THREADS + threadIdx.x] = 0;
         double sum = 0;
         for (int k = 0; k < PER_THREAD; k++) {
             if (first + (size_t)k * THREADS >= n)
                 break;
             sg_gate_value_bulk v = evaluate(gates[g].kind, gates[g].parameter, r[k], a[k]);
             sum += (double)v.weight;
-            count(counted, a[k], v);
+            count(tally + threadIdx.x, a[k], v);
         }
-        sum = sum_of_block(sum, shared);
+        sum = sg_block_sum(sum, shared); /* and all tallies are there */
         if (threadIdx.x == 0)
-            parts[g * gridDim.x + blockIdx.x] = sum;
-        if (threadIdx.x < COUNTERS && counted[threadIdx.x])
-            atomicAdd(&counts[g * COUNTERS + threadIdx.x],
-                      (unsigned long long)counted[threadIdx.x]);
+            weights[g * tiles + blockIdx.x] = sum;
+        for (unsigned c = threadIdx.x / SG_WARP; c < COUNTERS; c += WARPS) {
+            unsigned mine = 0;
+            for (unsigned t = threadIdx.x % SG_WARP; t < THREADS; t += SG_WARP)
+                mine += tally[c * THREADS + t];
+            mine = sg_warp_sum(mine);
+            if (threadIdx.x % SG_WARP == 0)
+                tallies[(g * COUNTERS + c) * tiles + blockIdx.x] = mine;
+        }
         __syncthreads();
     }
 }
 
-/* A block for each objective adds up its parts. */
+/* Blocks (c, g) add up counter c of objective g over tiles, the last c its weights. */
 __global__ void __launch_bounds__(THREADS)
-    add_parts(size_t tiles, const double *__restrict__ parts, double *__restrict__ weight)
+    add_tiles(size_t tiles, const double *__restrict__ weights,
+              const unsigned *__restrict__ tallies, double *__restrict__ weight,
+              unsigned long long *__restrict__ counts)
 {
-    __shared__ double shared[WARPS];
-    double sum = 0;
-    for (size_t t = threadIdx.x; t < tiles; t += THREADS)
-        sum += parts[blockIdx.x * tiles + t];
-    sum = sum_of_block(sum, shared);
-    if (threadIdx.x == 0)
-        weight[blockIdx.x] = sum;
+    __shared__ double shared_sum[SG_BLOCK_WARPS];
+    __shared__ unsigned long long shared_count[SG_BLOCK_WARPS];
+    size_t c = blockIdx.x, g = blockIdx.y;
+    if (c == COUNTERS) {
+        double sum = 0;
+        for (size_t t = threadIdx.x; t < tiles; t += THREADS)
+            sum += weights[g * tiles + t];
+        sum = sg_block_sum(sum, shared_sum);
+        if (threadIdx.x == 0)
+            weight[g] = sum;
+    } else {
+        unsigned long long sum = 0;
+        for (size_t t = threadIdx.x; t < tiles; t += THREADS)
+            sum += tallies[(g * COUNTERS + c) * tiles + t];
+        sum = sg_block_sum(sum, shared_count);
+        if (threadIdx.x == 0)
+            counts[g * COUNTERS + c] = sum;
+    }
 }
 
 size_t tiles_of(size_t n)
@@ -222,13 +213,14 @@ size_t tiles_of(size_t n)
     return (n + TILE - 1) / TILE;
 }
 
-statistics_room divide(void *room, size_t count)
+statistics_room divide(void *room, size_t count, size_t n)
 {
     statistics_room parts;
     parts.weight = (double *)room;
     parts.counts = (unsigned long long *)(parts.weight + count);
     parts.gates = (gate *)(parts.counts + count * COUNTERS);
-    parts.parts = (double *)(parts.gates + count);
+    parts.weights = (double *)(parts.gates + count);
+    parts.tallies = (unsigned *)(parts.weights + count * tiles_of(n));
     return parts;
 }
 
@@ -298,31 +290,44 @@ extern "C" sg_status sg_cuda_gates_queue_sequences(const sg_objective *objective
 extern "C" size_t sg_cuda_gates_statistics_bytes(size_t count, size_t n)
 {
     return count * (sizeof(double) + COUNTERS * sizeof(unsigned long long) + sizeof(gate) +
-                    tiles_of(n) * sizeof(double));
+                    tiles_of(n) * (sizeof(double) + COUNTERS * sizeof(unsigned)));
 }
 
-extern "C" sg_status sg_cuda_gates_queue_statistics(size_t count, const sg_objective *objective,
-                                                    size_t n, const float *ratio,
+extern "C" sg_status sg_cuda_gates_prepare_statistics(size_t count, const sg_objective *objective,
+                                                      size_t n, void *room, sg_cuda_stream *stream,
+                                                      sg_error *error)
+{
+    if (tiles_of(n) > 0x7fffffffu || count > 65535)
+        return sg_fail(
+            error, SG_EUNSUPPORTED,
+            "statistics of %zu tokens under %zu objectives are more than one launch takes", n,
+            count);
+    gate *gates = (gate *)malloc(count * sizeof *gates);
+    if (!gates)
+        return sg_fail(error, SG_ENOMEM, "not enough memory for a list of %zu objectives", count);
+    for (size_t k = 0; k < count; k++)
+        gates[k] = gate{objective[k].gate, objective[k].parameter};
+    sg_status status = sg_cuda_to_device(divide(room, count, n).gates, gates, count * sizeof *gates,
+                                         stream, error);
+    if (status == SG_OK)
+        status = sg_cuda_stream_wait(stream, error);
+    free(gates);
+    return status;
+}
+
+extern "C" sg_status sg_cuda_gates_queue_statistics(size_t count, size_t n, const float *ratio,
                                                     const float *advantage, void *room,
                                                     sg_cuda_stream *stream, sg_error *error)
 {
-    statistics_room at = divide(room, count);
-    sg_status status = sg_cuda_zero(
-        room, count * (sizeof(double) + COUNTERS * sizeof(unsigned long long)), stream, error);
-    for (size_t k = 0; k < count && status == SG_OK; k++) {
-        gate one = {objective[k].gate, objective[k].parameter};
-        status = sg_cuda_to_device(&at.gates[k], &one, sizeof one, stream, error);
-    }
-    if (status != SG_OK || n == 0)
-        return status;
+    statistics_room at = divide(room, count, n);
     size_t tiles = tiles_of(n);
-    if (tiles > 0x7fffffffu)
-        return sg_fail(error, SG_EUNSUPPORTED, "%zu tokens are more than one launch takes", n);
-    cudaError_t code = SG_LAUNCH(statistics_of_tile, (unsigned)tiles, THREADS, 0, stream, count,
-                                 at.gates, n, ratio, advantage, at.parts, at.counts);
+    cudaError_t code = cudaSuccess;
+    if (tiles)
+        code = SG_LAUNCH(statistics_of_tile, (unsigned)tiles, THREADS, 0, stream, count, at.gates,
+                         n, ratio, advantage, at.weights, at.tallies);
     if (code == cudaSuccess)
-        code =
-            SG_LAUNCH(add_parts, (unsigned)count, THREADS, 0, stream, tiles, at.parts, at.weight);
+        code = SG_LAUNCH(add_tiles, dim3(COUNTERS + 1, (unsigned)count), THREADS, 0, stream, tiles,
+                         at.weights, at.tallies, at.weight, at.counts);
     return sg_cuda_check(code, "summing gates", error);
 }
 
@@ -330,7 +335,7 @@ extern "C" sg_status sg_cuda_gates_fetch_statistics(size_t count, size_t n, cons
                                                     sg_gate_statistics *statistics,
                                                     sg_cuda_stream *stream, sg_error *error)
 {
-    statistics_room at = divide(const_cast<void *>(room), count);
+    statistics_room at = divide(const_cast<void *>(room), count, n);
     for (size_t k = 0; k < count; k++) {
         unsigned long long counts[COUNTERS];
         double weight;

@@ -34,11 +34,14 @@ sg_status sg_cuda_gates_queue_sequences(const sg_objective *objective, size_t se
                                         const float *advantage, float *value, float *row_slope,
                                         float *slope, sg_cuda_stream *stream, sg_error *error);
 
-/* Statistics need device memory to work in, of so many bytes; afterwards the results are in it. */
+/* Statistics need device memory to work in, of so many bytes, with the objectives in it once; each time
+ * they are queued their results are left in it. The same count and n everywhere; count at most 65535. */
 size_t sg_cuda_gates_statistics_bytes(size_t count, size_t n);
-sg_status sg_cuda_gates_queue_statistics(size_t count, const sg_objective *objective, size_t n,
-                                         const float *ratio, const float *advantage, void *room,
-                                         sg_cuda_stream *stream, sg_error *error);
+sg_status sg_cuda_gates_prepare_statistics(size_t count, const sg_objective *objective, size_t n,
+                                           void *room, sg_cuda_stream *stream, sg_error *error);
+sg_status sg_cuda_gates_queue_statistics(size_t count, size_t n, const float *ratio,
+                                         const float *advantage, void *room, sg_cuda_stream *stream,
+                                         sg_error *error);
 /* Wait and fetch. */
 sg_status sg_cuda_gates_fetch_statistics(size_t count, size_t n, const void *room,
                                          sg_gate_statistics *statistics, sg_cuda_stream *stream,

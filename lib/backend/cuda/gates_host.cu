@@ -134,9 +134,11 @@ extern "C" sg_status sg_cuda_gates_statistics(size_t count, const sg_objective *
         size_t m = n - first < PIECE ? n - first : PIECE;
         status = piece.load(m, ratio + first, advantage + first, error);
         if (status == SG_OK)
-            status =
-                sg_cuda_gates_queue_statistics(count, objective, m, piece.ratio.at,
-                                               piece.advantage.at, room.at, piece.stream.at, error);
+            status = sg_cuda_gates_prepare_statistics(count, objective, m, room.at, piece.stream.at,
+                                                      error);
+        if (status == SG_OK)
+            status = sg_cuda_gates_queue_statistics(count, m, piece.ratio.at, piece.advantage.at,
+                                                    room.at, piece.stream.at, error);
         if (status == SG_OK)
             status = sg_cuda_gates_fetch_statistics(count, m, room.at, first ? some : statistics,
                                                     piece.stream.at, error);

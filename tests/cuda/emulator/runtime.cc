@@ -233,7 +233,8 @@ void sg_emulator_close_memory(const char *kernel)
 void sg_emulated_check_pointer(const char *kernel, const void *pointer)
 {
     turn mine;
-    if (pointer && !find(pointer) && !fault)
+    /* One past the end is a pointer too, to no elements. */
+    if (pointer && !find(pointer) && !find((const char *)pointer - 1) && !fault)
         sg_emulator_complain(cudaErrorIllegalAddress,
                              "kernel %s got the pointer %p, which is not device memory", kernel,
                              pointer);
