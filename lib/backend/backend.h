@@ -109,12 +109,17 @@ typedef struct sg_row_change {
 size_t sg_rows_bytes(const sg_rows_config *config);
 
 /* SG_EARGUMENT, SG_ENOMEM (the sentence says how much was needed), or SG_EUNSUPPORTED for a backend that this build or
- * machine does not have. AUTO is the CPU in this version. Rows start uniform (all logits 0), optimiser state 0. */
+ * machine does not have. AUTO is the CPU. Rows start uniform (all logits 0), optimiser state 0. */
 sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_config *config,
                         sg_error *error);
 void sg_rows_free(sg_rows *rows);
 const char *
-sg_rows_backend_name(const sg_rows *rows); /* "cpu/avx512", "cpu/avx2", "cpu/portable" */
+sg_rows_backend_name(const sg_rows *rows); /* "cpu/avx512", "cpu/avx2", "cpu/portable", "cuda/sm_90" */
+
+/* The first failure since these rows were made: a device may run out of memory, or be lost, in any call below. From then on
+ * calls do nothing but fill what they return: tokens with 0, numbers with NaN. Waits for nothing, so that a failure
+ * of work under way may show after a later call, at the latest after the next one that returns numbers. Rows of the CPU never fail. */
+sg_status sg_rows_status(const sg_rows *rows, sg_error *error);
 
 /* Set / get the logits of one state (get: up to the row's own constant, -inf where underflowed; fp64). */
 sg_status sg_rows_set_logits(sg_rows *rows, size_t state, const double *logits, sg_error *error);
@@ -128,7 +133,8 @@ void sg_rows_copy(sg_rows *rows, const sg_rows *source);
 void sg_rows_adopt(sg_rows *rows, const sg_rows *source);
 /* The optimiser state goes back to its start; the logits stay. */
 void sg_rows_forget(sg_rows *rows);
-/* Everything, bit by bit, for rows of the same configuration. `to` NULL: only the number of bytes. */
+/* Everything, bit by bit, for rows of the same configuration and backend. `to` NULL: only the number of
+ * bytes. 0 when a device failed; the status of the rows says how. */
 size_t sg_rows_save(const sg_rows *rows, void *to);
 void sg_rows_load(sg_rows *rows, const void *from);
 

@@ -18,8 +18,6 @@
 
 enum { BLOCK_ALIGNMENT = 2 << 20 }; /* a huge page */
 
-static const double LN2 = 0x1.62e42fefa39efp-1;
-
 /* Where the parts of a block begin, in bytes; the last field is the size of all. */
 typedef struct layout {
     size_t padded, tiles, real_size;
@@ -60,37 +58,21 @@ size_t sg_rows_bytes(const sg_rows_config *config)
     return layout_init(&plan, config) ? plan.bytes : SIZE_MAX;
 }
 
-static sg_status check_config(const sg_rows_config *config, sg_error *error)
-{
-    if (config->states < 1)
-        return sg_fail(error, SG_EARGUMENT, "a policy needs at least one state");
-    if (config->vocabulary < 2 || config->vocabulary > INT32_MAX)
-        return sg_fail(error, SG_EARGUMENT,
-                       "a vocabulary of %zu tokens is not possible: it must be in 2..2147483647",
-                       config->vocabulary);
-    if (config->head < 1 || config->head > config->vocabulary)
-        return sg_fail(
-            error, SG_EARGUMENT,
-            "a head of %zu tokens is not possible: it must be in 1..%zu (the vocabulary)",
-            config->head, config->vocabulary);
-    return SG_OK;
-}
-
-static void choose_kernels(sg_rows *rows)
+static void choose_kernels(sg_cpu_rows *rows)
 {
     const sg_row_kernels *table = sg_row_kernels_portable;
-    rows->name = "cpu/portable";
+    rows->base.name = "cpu/portable";
 #ifdef __x86_64__
     sg_isa isa = sg_isa_select();
     if (isa == SG_ISA_AVX2) {
         table = sg_row_kernels_avx2;
-        rows->name = "cpu/avx2";
+        rows->base.name = "cpu/avx2";
     } else if (isa == SG_ISA_AVX512) {
         table = sg_row_kernels_avx512;
-        rows->name = "cpu/avx512";
+        rows->base.name = "cpu/avx512";
     }
 #endif
-    rows->kernels = &table[rows->config.precision];
+    rows->kernels = &table[rows->base.config.precision];
 }
 
 static void *block_alloc(size_t bytes)
@@ -108,28 +90,132 @@ static void *block_alloc(size_t bytes)
 
 static void fill_state(void *context, size_t state)
 {
-    sg_rows *rows = context;
-    sg_row_view view = sg_rows_view(rows, state);
+    sg_cpu_rows *rows = context;
+    sg_row_view view = sg_cpu_rows_view(rows, state);
     rows->kernels->fill(&view, 1.0);
     rows->heads[state] = (sg_row_head){.total = sg_tree_sum(view.mass, rows->tiles)};
 }
 
-sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_config *config,
-                        sg_error *error)
+sg_row_view sg_cpu_rows_view(const sg_cpu_rows *rows, size_t state)
 {
-    *rows = NULL;
-    if (backend == SG_BACKEND_CUDA)
-        return sg_fail(error, SG_EUNSUPPORTED,
-                       "tables of logits are not on the CUDA backend yet; use --backend cpu");
-    sg_status status = check_config(config, error);
-    if (status != SG_OK)
-        return status;
+    assert(state < rows->base.config.states);
+    size_t at = state * rows->padded * rows->real_size;
+    return (sg_row_view){.q = rows->q + at,
+                         .m = rows->m ? rows->m + at : NULL,
+                         .v = rows->v ? rows->v + at : NULL,
+                         .mass = rows->mass + state * rows->tiles,
+                         .vocabulary = rows->base.config.vocabulary,
+                         .padded = rows->padded};
+}
+
+double sg_tree_sum(const double *x, size_t n)
+{
+    if (n == 1)
+        return x[0];
+    size_t half = sg_tree_split(0, n);
+    return sg_tree_sum(x, half) + sg_tree_sum(x + half, n - half);
+}
+
+static void set_logits(sg_rows *base, size_t state, const double *logits, int64_t exponent)
+{
+    sg_cpu_rows *rows = sg_cpu_rows_of(base);
+    sg_row_view view = sg_cpu_rows_view(rows, state);
+    sg_row_head *head = &rows->heads[state];
+    head->exponent = exponent;
+    rows->kernels->set(&view, logits, (double)exponent * SG_LN2);
+    head->total = sg_tree_sum(view.mass, rows->tiles);
+}
+
+static void get_logits(const sg_rows *base, size_t state, double *logits)
+{
+    const sg_cpu_rows *rows = sg_cpu_rows_of(base);
+    sg_row_view view = sg_cpu_rows_view(rows, state);
+    rows->kernels->get(&view, logits, (double)rows->heads[state].exponent * SG_LN2);
+}
+
+static void get_mean_square(const sg_rows *base, size_t state, double *mean_square)
+{
+    const sg_cpu_rows *rows = sg_cpu_rows_of(base);
+    sg_row_view view = sg_cpu_rows_view(rows, state);
+    bool fp32 = base->config.precision == SG_FP32;
+    double scale = fp32 ? SG_MOMENT_SCALE_FP32 : 1;
+    const float *single = view.v;
+    const double *wide = view.v;
+    double shared = base->config.optimizer == SG_COUPLED_ADAM ? rows->heads[state].second : NAN;
+    for (size_t i = 0; i < base->config.vocabulary; i++)
+        mean_square[i] = view.v == NULL ? shared
+                         : fp32         ? (double)single[i] / (scale * scale)
+                                        : wide[i];
+}
+
+typedef struct copy_job {
+    sg_cpu_rows *to;
+    const sg_cpu_rows *from;
+} copy_job;
+
+static void copy_state(void *context, size_t state)
+{
+    copy_job *job = context;
+    sg_row_view to = sg_cpu_rows_view(job->to, state), from = sg_cpu_rows_view(job->from, state);
+    size_t bytes = job->to->padded * job->to->real_size;
+    memcpy(to.q, from.q, bytes);
+    if (to.m)
+        memcpy(to.m, from.m, bytes);
+    if (to.v)
+        memcpy(to.v, from.v, bytes);
+    memcpy(to.mass, from.mass, job->to->tiles * sizeof(double));
+    job->to->heads[state] = job->from->heads[state];
+}
+
+static void copy(sg_rows *base, const sg_rows *source)
+{
+    copy_job job = {sg_cpu_rows_of(base), sg_cpu_rows_of(source)};
+    sg_for_each(base->config.states, job.to->padded, copy_state, &job);
+}
+
+static double mass(const sg_rows *base, size_t state, const int32_t *tokens, size_t n)
+{
+    const sg_cpu_rows *rows = sg_cpu_rows_of(base);
+    sg_row_view view = sg_cpu_rows_view(rows, state);
+    double sum = 0;
+    for (size_t j = 0; j < n; j++)
+        sum += rows->kernels->at(&view, (size_t)tokens[j]);
+    return sum / rows->heads[state].total;
+}
+
+static void release(sg_rows *rows)
+{
+    free(sg_cpu_rows_of(rows)->block);
+    free(rows);
+}
+
+static const sg_rows_methods methods = {
+    .free = release,
+    .set_logits = set_logits,
+    .get_logits = get_logits,
+    .get_mean_square = get_mean_square,
+    .copy = copy,
+    .adopt = sg_cpu_rows_adopt,
+    .forget = sg_cpu_rows_forget,
+    .save = sg_cpu_rows_save,
+    .load = sg_cpu_rows_load,
+    .draw = sg_cpu_rows_draw,
+    .log_prob = sg_cpu_rows_log_prob,
+    .update = sg_cpu_rows_update,
+    .inner_updates = sg_cpu_rows_inner_updates,
+    .observe = sg_cpu_rows_observe,
+    .collision = sg_cpu_rows_collision,
+    .mass = mass,
+};
+
+sg_status sg_cpu_rows_alloc(sg_rows **rows, const sg_rows_config *config, sg_error *error)
+{
     layout plan;
     if (!layout_init(&plan, config))
         return sg_fail(error, SG_ENOMEM,
                        "%zu states of %zu tokens need more memory than an address can name",
                        config->states, config->vocabulary);
-    sg_rows *made = calloc(1, sizeof *made);
+    sg_cpu_rows *made = calloc(1, sizeof *made);
     void *block = made ? block_alloc(plan.bytes) : NULL;
     if (!block) {
         free(made);
@@ -138,7 +224,8 @@ sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_c
                        "use fewer states, a smaller vocabulary, or fp32",
                        config->states, config->vocabulary, (double)plan.bytes / 1048576.0);
     }
-    made->config = *config;
+    made->base.methods = &methods;
+    made->base.config = *config;
     made->padded = plan.padded;
     made->tiles = plan.tiles;
     made->real_size = plan.real_size;
@@ -152,116 +239,6 @@ sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_c
     choose_kernels(made);
     sg_for_each(config->states, plan.padded, fill_state,
                 made); /* also the first touch of each page */
-    *rows = made;
+    *rows = &made->base;
     return SG_OK;
-}
-
-void sg_rows_free(sg_rows *rows)
-{
-    if (!rows)
-        return;
-    free(rows->block);
-    free(rows);
-}
-
-const char *sg_rows_backend_name(const sg_rows *rows)
-{
-    return rows->name;
-}
-
-sg_row_view sg_rows_view(const sg_rows *rows, size_t state)
-{
-    assert(state < rows->config.states);
-    size_t at = state * rows->padded * rows->real_size;
-    return (sg_row_view){.q = rows->q + at,
-                         .m = rows->m ? rows->m + at : NULL,
-                         .v = rows->v ? rows->v + at : NULL,
-                         .mass = rows->mass + state * rows->tiles,
-                         .vocabulary = rows->config.vocabulary,
-                         .padded = rows->padded};
-}
-
-double sg_tree_sum(const double *x, size_t n)
-{
-    if (n == 1)
-        return x[0];
-    size_t half = sg_tree_split(0, n);
-    return sg_tree_sum(x, half) + sg_tree_sum(x + half, n - half);
-}
-
-sg_status sg_rows_set_logits(sg_rows *rows, size_t state, const double *logits, sg_error *error)
-{
-    double max = -INFINITY;
-    for (size_t i = 0; i < rows->config.vocabulary; i++) {
-        if (isnan(logits[i]) || logits[i] == INFINITY)
-            return sg_fail(error, SG_EDATA,
-                           "logit %zu of state %zu is %g; logits must be finite or -inf", i, state,
-                           logits[i]);
-        if (logits[i] > max)
-            max = logits[i];
-    }
-    if (max == -INFINITY)
-        return sg_fail(error, SG_EDATA, "every logit of state %zu is -inf: no token could be drawn",
-                       state);
-    sg_row_view view = sg_rows_view(rows, state);
-    sg_row_head *head = &rows->heads[state];
-    head->exponent = (int64_t)floor(max / LN2);
-    rows->kernels->set(&view, logits, (double)head->exponent * LN2);
-    head->total = sg_tree_sum(view.mass, rows->tiles);
-    return SG_OK;
-}
-
-void sg_rows_get_logits(const sg_rows *rows, size_t state, double *logits)
-{
-    sg_row_view view = sg_rows_view(rows, state);
-    rows->kernels->get(&view, logits, (double)rows->heads[state].exponent * LN2);
-}
-
-void sg_rows_get_mean_square(const sg_rows *rows, size_t state, double *mean_square)
-{
-    sg_row_view view = sg_rows_view(rows, state);
-    bool fp32 = rows->config.precision == SG_FP32;
-    double scale = fp32 ? SG_MOMENT_SCALE_FP32 : 1;
-    const float *single = view.v;
-    const double *wide = view.v;
-    double shared = rows->config.optimizer == SG_COUPLED_ADAM ? rows->heads[state].second : NAN;
-    for (size_t i = 0; i < rows->config.vocabulary; i++)
-        mean_square[i] = view.v == NULL ? shared
-                         : fp32         ? (double)single[i] / (scale * scale)
-                                        : wide[i];
-}
-
-typedef struct copy_job {
-    sg_rows *to;
-    const sg_rows *from;
-} copy_job;
-
-static void copy_state(void *context, size_t state)
-{
-    copy_job *job = context;
-    sg_row_view to = sg_rows_view(job->to, state), from = sg_rows_view(job->from, state);
-    size_t bytes = job->to->padded * job->to->real_size;
-    memcpy(to.q, from.q, bytes);
-    if (to.m)
-        memcpy(to.m, from.m, bytes);
-    if (to.v)
-        memcpy(to.v, from.v, bytes);
-    memcpy(to.mass, from.mass, job->to->tiles * sizeof(double));
-    job->to->heads[state] = job->from->heads[state];
-}
-
-void sg_rows_copy(sg_rows *rows, const sg_rows *source)
-{
-    assert(rows->block_bytes == source->block_bytes);
-    copy_job job = {rows, source};
-    sg_for_each(rows->config.states, rows->padded, copy_state, &job);
-}
-
-double sg_rows_mass(const sg_rows *rows, size_t state, const int32_t *tokens, size_t n)
-{
-    sg_row_view view = sg_rows_view(rows, state);
-    double sum = 0;
-    for (size_t j = 0; j < n; j++)
-        sum += rows->kernels->at(&view, (size_t)tokens[j]);
-    return sum / rows->heads[state].total;
 }

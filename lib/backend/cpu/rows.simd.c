@@ -8,6 +8,7 @@
 #endif
 
 #include "backend/cpu/rows.h"
+#include "backend/rows_token.h"
 #include "core/vec_math.h"
 
 #define SG_PASTE(a, b) a##b
@@ -63,53 +64,6 @@ static double sum_products(const double *x, const double *y, size_t n)
     return lanes_total(&a, &b);
 }
 
-/* log(x) for entropies of single-precision rows: relative error below 1.5e-7, or 6e-8 absolute near
- * x = 1; of 0 and subnormal numbers something finite, so that x log(x) is right or negligible. */
-static inline float entropy_logf(float x)
-{
-    uint32_t bits = sg_bits_of_float(x) - 0x3f3504f3u;
-    float k = (float)((int32_t)bits >> 23);
-    float f = sg_float_of_bits((bits & 0x007fffffu) + 0x3f3504f3u) - 1.0f;
-    float p = 0x1.645eb8p-4f;
-    p = p * f - 0x1.2432bap-3f;
-    p = p * f + 0x1.317456p-3f;
-    p = p * f - 0x1.53824ap-3f;
-    p = p * f + 0x1.98d7f2p-3f;
-    p = p * f - 0x1.000382p-2f;
-    p = p * f + 0x1.5556d8p-2f;
-    p = p * f - 0.5f;
-    return k * 0x1.62e43p-1f + (f + f * f * p);
-}
-
-static inline double entropy_log(double x)
-{
-    return sg_log_normal(x, 0);
-}
-
-/* exp(x) - 1 for |x| <= 2^-6 in single precision (x^4 / 24 < 2^-28 is left out) and for |x| <= 2^-8
- * in double (x^7 / 5040 < 2^-68). Expressions, because numbers and vectors of numbers both pass
- * through them. */
-#define EXPM1_SMALL_F32(x) ((x) + (x) * (x) * (0.5f + (x)*0x1.555556p-3f))
-#define EXPM1_SMALL_F64(x)                                                                         \
-    ((x) + (x) * (x) *                                                                             \
-               (0.5 + (x) * (0x1.5555555555555p-3 +                                                \
-                             (x) * (0x1.5555555555555p-5 +                                         \
-                                    (x) * (0x1.1111111111111p-7 + (x)*0x1.6c16c16c16c17p-10)))))
-
-/* exp(d) - 1 - d, of relative accuracy 1e-15 at any d. */
-static inline double exp_excess(double d)
-{
-    double c = d > 1417.0 ? 1417.0 : d;
-    c = c < -1417.0 ? -1417.0 : c;
-    uint64_t n;
-    double r, p = sg_exp_polynomial(c, &r, &n);
-    uint64_t half = (n + 2048) >> 1;
-    double e = (1.0 + (r + r * r * p)) * sg_double_of_bits((half - 1) << 52) *
-               sg_double_of_bits((n - half + 2047) << 52);
-    double far = (e - 1.0) - d;
-    return fabs(d) < 0.34 ? r * r * p : far;
-}
-
 /* Sampled tokens of one tile, each once, with what they were before the pass. */
 typedef struct touched {
     size_t count;
@@ -161,10 +115,9 @@ static void gather(touched *list, const sg_row_job *job, const tile_filter *filt
 #define SG_NAME(name) name##_f32
 #define SG_SCALE_EXP sg_scale_expf
 #define SG_SCALE_EXP_NEAR sg_scale_exp_nearf
-#define SG_EXPM1_SMALL EXPM1_SMALL_F32
-#define SG_SMALL 0x1p-6
-#define SG_ENTROPY_LOG entropy_logf
-#define SG_SQRT sqrtf
+#define SG_EXPM1_SMALL SG_EXPM1_SMALL_F32
+#define SG_SMALL SG_SMALL_F32
+#define SG_ENTROPY_LOG sg_entropy_log_f32
 #define SG_INT int32_t
 #define SG_INT_MAX INT32_MAX
 #define SG_UINT uint32_t
@@ -178,7 +131,6 @@ static void gather(touched *list, const sg_row_job *job, const tile_filter *filt
 #undef SG_EXPM1_SMALL
 #undef SG_SMALL
 #undef SG_ENTROPY_LOG
-#undef SG_SQRT
 #undef SG_INT
 #undef SG_INT_MAX
 #undef SG_UINT
@@ -189,10 +141,9 @@ static void gather(touched *list, const sg_row_job *job, const tile_filter *filt
 #define SG_NAME(name) name##_f64
 #define SG_SCALE_EXP sg_scale_exp
 #define SG_SCALE_EXP_NEAR sg_scale_exp_near
-#define SG_EXPM1_SMALL EXPM1_SMALL_F64
-#define SG_SMALL 0x1p-8
-#define SG_ENTROPY_LOG entropy_log
-#define SG_SQRT sqrt
+#define SG_EXPM1_SMALL SG_EXPM1_SMALL_F64
+#define SG_SMALL SG_SMALL_F64
+#define SG_ENTROPY_LOG sg_entropy_log_f64
 #define SG_INT int64_t
 #define SG_INT_MAX INT64_MAX
 #define SG_UINT uint64_t

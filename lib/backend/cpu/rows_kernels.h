@@ -96,36 +96,28 @@ static void SG_NAME(changes)(const SG_NAME(tile) * tile, const sg_row_job *job, 
 {
     const SG_REAL *restrict q = tile->q;
     SG_REAL *restrict m = tile->m, *restrict v = tile->v;
-    SG_REAL gradient = (SG_REAL)(job->gradient * job->scale), step = (SG_REAL)job->step;
-    SG_REAL beta1 = (SG_REAL)job->beta1, beta2 = (SG_REAL)job->beta2, eps = (SG_REAL)job->eps;
-    SG_REAL rest1 = (SG_REAL)(1 - job->beta1), rest2 = (SG_REAL)(1 - job->beta2);
-    SG_REAL fresh = (SG_REAL)(job->gradient * job->scale * job->fresh);
+    const SG_NAME(sg_row_rule) rule = SG_NAME(sg_row_rule_of)(job);
     if (job->kind == SG_SGD) {
-        SG_REAL factor = (SG_REAL)(job->gradient * job->step);
         for (size_t i = 0; i < tile->n; i++)
-            x[i] = factor * q[i];
+            x[i] = rule.factor * q[i];
     } else if (job->kind == SG_MOMENTUM) {
         for (size_t i = 0; i < tile->n; i++) {
-            SG_REAL b = beta1 * m[i] + fresh * q[i];
-            x[i] = step * b;
+            SG_REAL b = SG_NAME(sg_row_momentum)(rule, q[i], m[i]);
+            x[i] = rule.step * b;
             m[i] = look_only ? m[i] : b;
         }
     } else {
         for (size_t i = 0; i < tile->n; i++) {
-            SG_REAL g = gradient * q[i];
-            SG_REAL first = beta1 * m[i] + rest1 * g, second = beta2 * v[i] + rest2 * (g * g);
-            x[i] = step * first / (SG_SQRT(second) + eps);
+            SG_REAL first = SG_NAME(sg_row_adam_first)(rule, q[i], m[i]);
+            SG_REAL second = SG_NAME(sg_row_adam_second)(rule, q[i], v[i]);
+            x[i] = SG_NAME(sg_row_adam)(rule, first, second);
             m[i] = look_only ? m[i] : first;
             v[i] = look_only ? v[i] : second;
         }
     }
-    if (job->decay > 0) { /* a token that has underflowed stays where it is */
-        SG_REAL decay = (SG_REAL)job->decay, constant = (SG_REAL)(job->decay * job->offset);
-        for (size_t i = 0; i < tile->n; i++) {
-            SG_REAL fade = decay * SG_ENTROPY_LOG(q[i]) + constant;
-            x[i] -= q[i] > 0 ? fade : 0;
-        }
-    }
+    if (job->decay > 0)
+        for (size_t i = 0; i < tile->n; i++)
+            x[i] -= SG_NAME(sg_row_fade)(rule, q[i]);
 }
 
 static void SG_NAME(lift)(touched *list, const SG_NAME(tile) * tile)
@@ -141,21 +133,9 @@ static void SG_NAME(lift)(touched *list, const SG_NAME(tile) * tile)
 /* The same changes for the sampled tokens, in double precision. Moments in the list move on. */
 static void SG_NAME(touched_changes)(touched *list, const sg_row_job *job)
 {
-    for (size_t k = 0; k < list->count; k++) {
-        double g = (list->push[k] + job->gradient * list->q[k]) * job->scale;
-        if (job->kind == SG_SGD) {
-            list->x[k] = job->step * g;
-        } else if (job->kind == SG_MOMENTUM) {
-            list->m[k] = job->beta1 * list->m[k] + job->fresh * g;
-            list->x[k] = job->step * list->m[k];
-        } else {
-            list->m[k] = job->beta1 * list->m[k] + (1 - job->beta1) * g;
-            list->v[k] = job->beta2 * list->v[k] + (1 - job->beta2) * (g * g);
-            list->x[k] = job->step * list->m[k] / (sqrt(list->v[k]) + job->eps);
-        }
-        if (job->decay > 0 && list->q[k] > 0)
-            list->x[k] -= job->decay * (sg_log(list->q[k]) + job->offset);
-    }
+    for (size_t k = 0; k < list->count; k++)
+        list->x[k] =
+            sg_row_touched_change(job, list->push[k], list->q[k], &list->m[k], &list->v[k]);
 }
 
 static void SG_NAME(put_back)(const touched *list, const SG_NAME(tile) * tile, double shift)
@@ -170,9 +150,7 @@ static void SG_NAME(put_back)(const touched *list, const SG_NAME(tile) * tile, d
     }
 }
 
-/* Sums over the free tokens (the others have been set to q = x = 0) when no |x| exceeds 2^-6: from the moments sum p x^k,
- * as exp(x) - 1 - x = x^2/2! + x^3/3! + ... and x exp(x) - exp(x) + 1 = x^2/2! + 2 x^3/3! + 3 x^4/4! + ...
- * Four moments are enough below 2^-12; `most` is a constant where this is called. */
+/* Sums over the free tokens (the others have been set to q = x = 0) when no |x| exceeds 2^-6. Four moments are enough below 2^-12; `most` is a constant where this is called. */
 static inline __attribute__((always_inline)) void SG_NAME(moments)(const SG_NAME(tile) * tile,
                                                                    const sg_row_job *job,
                                                                    const SG_REAL *x, int most,
@@ -207,15 +185,20 @@ static inline __attribute__((always_inline)) void SG_NAME(moments)(const SG_NAME
             m7 += p;
         }
     }
-    double s2 = lanes_total(&m2, &zero), s3 = lanes_total(&m3, &zero);
-    double s4 = lanes_total(&m4, &zero), s5 = lanes_total(&m5, &zero);
-    double s6 = lanes_total(&m6, &zero), s7 = lanes_total(&m7, &zero);
+    const double moment[8] = {
+        0,
+        lanes_total(&m1, &zero),
+        lanes_total(&m2, &zero),
+        lanes_total(&m3, &zero),
+        lanes_total(&m4, &zero),
+        lanes_total(&m5, &zero),
+        lanes_total(&m6, &zero),
+        lanes_total(&m7, &zero),
+    };
     sums->free_mass = lanes_total(&mass, &zero);
     sums->free_collision = lanes_total(&square, &zero);
     sums->norm2 = lanes_total(&norm, &zero);
-    sums->first = lanes_total(&m1, &zero);
-    sums->excess = s2 / 2 + (s3 / 6 + (s4 / 24 + (s5 / 120 + (s6 / 720 + s7 / 5040))));
-    sums->reverse = s2 / 2 + (s3 / 3 + (s4 / 8 + (s5 / 30 + (s6 / 144 + s7 / 840))));
+    sg_row_sums_of_moments(sums, moment);
 }
 
 /* The same for steps of any size. A common shift of all logits changes no divergence. */
@@ -233,7 +216,7 @@ static void SG_NAME(any_moments)(const SG_NAME(tile) * tile, const sg_row_job *j
     sums->norm2 = sum_products(d, d, n);
     double shift = job->shift;
     for (size_t i = 0; i < n; i++) {
-        double y = d[i] - shift, e = exp_excess(y);
+        double y = d[i] - shift, e = sg_exp_excess(y);
         d[i] = y;
         excess[i] = e;
         reverse[i] = y * (e + y) - e;
@@ -279,26 +262,8 @@ static void SG_NAME(statistics)(const SG_NAME(tile) * tile, const sg_row_job *jo
     else
         SG_NAME(any_moments)(tile, job, x, sums);
     sums->max_free = SG_NAME(greatest)(x, tile->n);
-    for (size_t k = 0; k < list->count; k++) {
-        double g = list->push[k] + job->gradient * list->q[k];
-        double p = list->q[k] * job->inverse_total;
-        double y = list->x[k] - job->shift, e = exp_excess(y);
-        sums->touched_norm2 += g * g;
-        sums->norm2 += list->x[k] * list->x[k];
-        sums->first += p * y;
-        sums->excess += p * e;
-        sums->reverse += p * (y * (e + y) - e);
-    }
-}
-
-/* Upper bound of |x| over the tokens without a sample of a tile. No q of a tile exceeds its mass.
- */
-static double SG_NAME(reach)(const sg_row_view *row, const sg_row_job *job, size_t index)
-{
-    double reach = job->reach;
-    if (job->kind == SG_SGD)
-        reach = fmin(reach, fabs(job->gradient * job->step) * row->mass[index]);
-    return job->shift == 0 ? reach : (double)INFINITY;
+    for (size_t k = 0; k < list->count; k++)
+        sg_row_sums_touched(sums, job, list->push[k], list->q[k], list->x[k]);
 }
 
 /* q <- q exp(x - shift), by the shortest way that `reach` allows; each is exact to the last place
@@ -348,7 +313,7 @@ static void SG_NAME(update_tile)(const sg_row_view *row, const sg_row_job *job,
         *sums = (sg_row_sums){0};
     if (job->sparse && list->count == 0)
         return;
-    double reach = SG_NAME(reach)(row, job, index);
+    double reach = sg_row_reach(job, row->mass[index]);
     if (job->kind == SG_SGD && !sums && list->count == 0 && reach <= SG_SMALL) {
         row->mass[index] = SG_NAME(sgd_small)(&tile, job);
         return;

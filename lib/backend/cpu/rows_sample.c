@@ -2,16 +2,9 @@
 /* CPU rows: draws and probabilities of single tokens. */
 #include "backend/cpu/rows.h"
 #include "backend/cpu/threads.h"
-#include "core/vec_math.h"
-
-double sg_row_log_prob(double q, double total)
-{
-    double p = q / total;
-    return p >= 0x1p-1000 || q == 0 ? sg_log(p) : sg_log(q) - sg_log(total);
-}
 
 typedef struct sample_call {
-    const sg_rows *rows;
+    const sg_cpu_rows *rows;
     size_t first, n;
     const double *uniforms;
     int32_t *tokens;       /* written by draws */
@@ -23,16 +16,16 @@ static void draw_task(void *context, size_t s)
 {
     const sample_call *call = context;
     size_t state = call->first + s;
-    sg_row_view view = sg_rows_view(call->rows, state);
+    sg_row_view view = sg_cpu_rows_view(call->rows, state);
     double total = call->rows->heads[state].total;
     for (size_t j = s * call->n; j < (s + 1) * call->n; j++)
         call->tokens[j] = (int32_t)call->rows->kernels->find(&view, call->uniforms[j] * total);
 }
 
-void sg_rows_draw(const sg_rows *rows, size_t first, size_t count, size_t n, const double *uniforms,
-                  int32_t *tokens)
+void sg_cpu_rows_draw(const sg_rows *base, size_t first, size_t count, size_t n,
+                      const double *uniforms, int32_t *tokens)
 {
-    sample_call call = {rows, first, n, uniforms, tokens, NULL, NULL};
+    sample_call call = {sg_cpu_rows_of(base), first, n, uniforms, tokens, NULL, NULL};
     sg_for_each(count, n * (SG_TILE / 8), draw_task, &call);
 }
 
@@ -40,16 +33,16 @@ static void log_prob_task(void *context, size_t s)
 {
     const sample_call *call = context;
     size_t state = call->first + s;
-    sg_row_view view = sg_rows_view(call->rows, state);
+    sg_row_view view = sg_cpu_rows_view(call->rows, state);
     double total = call->rows->heads[state].total;
     for (size_t j = s * call->n; j < (s + 1) * call->n; j++)
         call->log_prob[j] =
             sg_row_log_prob(call->rows->kernels->at(&view, (size_t)call->chosen[j]), total);
 }
 
-void sg_rows_log_prob(const sg_rows *rows, size_t first, size_t count, size_t n,
-                      const int32_t *tokens, double *log_prob)
+void sg_cpu_rows_log_prob(const sg_rows *base, size_t first, size_t count, size_t n,
+                          const int32_t *tokens, double *log_prob)
 {
-    sample_call call = {rows, first, n, NULL, NULL, tokens, log_prob};
+    sample_call call = {sg_cpu_rows_of(base), first, n, NULL, NULL, tokens, log_prob};
     sg_for_each(count, n * 8, log_prob_task, &call);
 }

@@ -5,9 +5,9 @@
 #include "backend/cpu/rows.h"
 
 /* Copies every part of a state to or from *bytes and moves that on. */
-static void transfer(const sg_rows *rows, size_t state, char **bytes, bool save)
+static void transfer(const sg_cpu_rows *rows, size_t state, char **bytes, bool save)
 {
-    sg_row_view view = sg_rows_view(rows, state);
+    sg_row_view view = sg_cpu_rows_view(rows, state);
     size_t reals = rows->padded * rows->real_size;
     const struct {
         void *at;
@@ -25,27 +25,30 @@ static void transfer(const sg_rows *rows, size_t state, char **bytes, bool save)
     }
 }
 
-size_t sg_rows_save(const sg_rows *rows, void *to)
+size_t sg_cpu_rows_save(const sg_rows *base, void *to)
 {
+    const sg_cpu_rows *rows = sg_cpu_rows_of(base);
     size_t arrays = 1 + (rows->m != NULL) + (rows->v != NULL);
     char *bytes = to;
-    for (size_t state = 0; state < rows->config.states && to != NULL; state++)
+    for (size_t state = 0; state < rows->base.config.states && to != NULL; state++)
         transfer(rows, state, &bytes, true);
-    return rows->config.states * (rows->padded * rows->real_size * arrays +
-                                  rows->tiles * sizeof(double) + sizeof(sg_row_head));
+    return rows->base.config.states * (rows->padded * rows->real_size * arrays +
+                                       rows->tiles * sizeof(double) + sizeof(sg_row_head));
 }
 
-void sg_rows_load(sg_rows *rows, const void *from)
+void sg_cpu_rows_load(sg_rows *base, const void *from)
 {
+    sg_cpu_rows *rows = sg_cpu_rows_of(base);
     char *bytes = (char *)(uintptr_t)from; /* only read */
-    for (size_t state = 0; state < rows->config.states; state++)
+    for (size_t state = 0; state < rows->base.config.states; state++)
         transfer(rows, state, &bytes, false);
 }
 
-void sg_rows_adopt(sg_rows *rows, const sg_rows *source)
+void sg_cpu_rows_adopt(sg_rows *base, const sg_rows *source_base)
 {
-    for (size_t state = 0; state < rows->config.states; state++) {
-        sg_row_view to = sg_rows_view(rows, state), from = sg_rows_view(source, state);
+    const sg_cpu_rows *rows = sg_cpu_rows_of(base), *source = sg_cpu_rows_of(source_base);
+    for (size_t state = 0; state < rows->base.config.states; state++) {
+        sg_row_view to = sg_cpu_rows_view(rows, state), from = sg_cpu_rows_view(source, state);
         memcpy(to.q, from.q, rows->padded * rows->real_size);
         memcpy(to.mass, from.mass, rows->tiles * sizeof(double));
         rows->heads[state].total = source->heads[state].total;
@@ -53,10 +56,11 @@ void sg_rows_adopt(sg_rows *rows, const sg_rows *source)
     }
 }
 
-void sg_rows_forget(sg_rows *rows)
+void sg_cpu_rows_forget(sg_rows *base)
 {
-    for (size_t state = 0; state < rows->config.states; state++) {
-        sg_row_view view = sg_rows_view(rows, state);
+    sg_cpu_rows *rows = sg_cpu_rows_of(base);
+    for (size_t state = 0; state < rows->base.config.states; state++) {
+        sg_row_view view = sg_cpu_rows_view(rows, state);
         if (view.m != NULL)
             memset(view.m, 0, rows->padded * rows->real_size);
         if (view.v != NULL)
