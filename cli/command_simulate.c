@@ -197,7 +197,7 @@ static int run_experiment(const cli_call *call, const sg_config *config)
         }
     }
     sg_table_free(statistics);
-    if (own->checkpoint && status == SG_EINTERRUPTED)
+    if (own->checkpoint && (status == SG_EINTERRUPTED || status == SG_ETOOL))
         cli_note("%s holds what was done; --resume goes on from there", own->checkpoint);
     else if (own->checkpoint && !code)
         unlink(own->checkpoint);

@@ -30,10 +30,8 @@ sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_c
     sg_status status = check_config(config, error);
     if (status != SG_OK)
         return status;
-    if (backend == SG_BACKEND_CUDA)
-        return sg_fail(error, SG_EUNSUPPORTED,
-                       "tables of logits are not on the CUDA backend yet; use --backend cpu");
-    return sg_cpu_rows_alloc(rows, config, error);
+    return backend == SG_BACKEND_CUDA ? sg_cuda_rows_alloc(rows, config, error)
+                                      : sg_cpu_rows_alloc(rows, config, error);
 }
 
 void sg_rows_free(sg_rows *rows)

@@ -125,7 +125,8 @@ typedef struct sg_policy_methods {
     sg_status (*expected_reward)(sg_policy *policy, const sg_reward *reward, double *expected,
                                  sg_error *error);
     /* All of its parameters and optimiser state, bit by bit, for a policy of the same shape. `to`
-     * NULL: only the number of bytes, which may depend on what the policy went through. */
+     * NULL: only the number of bytes, which may depend on what the policy went through. 0: a device
+     * failed, as the next call that can say so will. */
     size_t (*save)(const sg_policy *policy, void *to);
     /* SG_EDATA when these are not the bytes that save gave. */
     sg_status (*load)(sg_policy *policy, const void *from, size_t size, sg_error *error);

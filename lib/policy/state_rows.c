@@ -38,8 +38,9 @@ sg_status sg_state_rows_alloc(sg_state_rows *rows, sg_backend_kind backend,
                        "light rows know plain gradient ascent only; take the optimiser sgd or "
                        "dense rows");
     if (light && backend == SG_BACKEND_CUDA)
-        return sg_fail(error, SG_EUNSUPPORTED,
-                       "light rows are computed on the CPU only; take the backend cpu or dense rows");
+        return sg_fail(
+            error, SG_EUNSUPPORTED,
+            "light rows are computed on the CPU only; take the backend cpu or dense rows");
     if (light)
         return alloc_light(rows, config, logits, error);
     sg_status status = sg_rows_alloc(&rows->dense, rows->backend, config, error);
@@ -58,7 +59,9 @@ sg_status sg_state_rows_clone(sg_state_rows *rows, const sg_rows_config *config,
         return sg_light_rows_clone(&rows->light, source->light, error);
     sg_status status = sg_rows_alloc(&rows->dense, rows->backend, config, error);
     if (status == SG_OK)
-        sg_rows_copy(rows->dense, source->dense);
+        status = sg_state_rows_copy(rows, source, error);
+    if (status != SG_OK)
+        sg_state_rows_free(rows);
     return status;
 }
 
@@ -75,12 +78,17 @@ const char *sg_state_rows_name(const sg_state_rows *rows)
                                : sg_rows_backend_name(rows->dense);
 }
 
+sg_status sg_state_rows_status(const sg_state_rows *rows, sg_error *error)
+{
+    return rows->dense != NULL ? sg_rows_status(rows->dense, error) : SG_OK;
+}
+
 sg_status sg_state_rows_copy(sg_state_rows *rows, const sg_state_rows *source, sg_error *error)
 {
     if (rows->light != NULL)
         return sg_light_rows_copy(rows->light, source->light, error);
     sg_rows_copy(rows->dense, source->dense);
-    return SG_OK;
+    return sg_rows_status(rows->dense, error);
 }
 
 sg_status sg_state_rows_adopt(sg_state_rows *rows, const sg_state_rows *source, sg_error *error)
@@ -88,7 +96,7 @@ sg_status sg_state_rows_adopt(sg_state_rows *rows, const sg_state_rows *source, 
     if (rows->light != NULL)
         return sg_light_rows_copy(rows->light, source->light, error);
     sg_rows_adopt(rows->dense, source->dense);
-    return SG_OK;
+    return sg_rows_status(rows->dense, error);
 }
 
 void sg_state_rows_forget(sg_state_rows *rows)
@@ -108,9 +116,10 @@ sg_status sg_state_rows_load(sg_state_rows *rows, const void *from, size_t size,
     if (rows->light != NULL)
         return sg_light_rows_load(rows->light, from, size, error);
     sg_status status = sg_policy_check_size(size, sg_rows_save(rows->dense, NULL), error);
-    if (status == SG_OK)
-        sg_rows_load(rows->dense, from);
-    return status;
+    if (status != SG_OK)
+        return status;
+    sg_rows_load(rows->dense, from);
+    return sg_rows_status(rows->dense, error);
 }
 
 void sg_state_rows_get_logits(const sg_state_rows *rows, size_t state, double *logits)
@@ -160,7 +169,7 @@ sg_status sg_state_rows_update(sg_state_rows *rows, const sg_policy_step *step, 
     }
     (projected ? sg_rows_update_projected : sg_rows_update)(
         rows->dense, &step->optimizer, step->time, first, count, n, tokens, pushes, change);
-    return SG_OK;
+    return sg_rows_status(rows->dense, error);
 }
 
 void sg_state_rows_observe(const sg_state_rows *rows, size_t first, size_t count,

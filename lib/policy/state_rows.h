@@ -25,6 +25,8 @@ sg_status sg_state_rows_clone(sg_state_rows *rows, const sg_rows_config *config,
                               const sg_state_rows *source, sg_error *error);
 void sg_state_rows_free(sg_state_rows *rows);
 const char *sg_state_rows_name(const sg_state_rows *rows);
+/* As sg_rows_status: what a call below met that has no status of its own. */
+sg_status sg_state_rows_status(const sg_state_rows *rows, sg_error *error);
 
 sg_status sg_state_rows_copy(sg_state_rows *rows, const sg_state_rows *source, sg_error *error);
 /* The logits alone. */

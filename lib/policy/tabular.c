@@ -195,7 +195,7 @@ static sg_status draw_responses(sg_policy *policy, const sg_policy_draw *draw,
             log_prob[to] = self->values[from];
         }
     }
-    return SG_OK;
+    return sg_state_rows_status(&self->rows, error);
 }
 
 static sg_status log_prob_of(sg_policy *policy, const sg_responses *responses, double *log_prob,
@@ -212,7 +212,7 @@ static sg_status log_prob_of(sg_policy *policy, const sg_responses *responses, d
     for (size_t i = 0; i < responses->count; i++)
         for (size_t t = 0; t < policy->length; t++)
             log_prob[i * responses->room + t] = self->values[slot(self, responses, i, t)];
-    return SG_OK;
+    return sg_state_rows_status(&self->rows, error);
 }
 
 typedef struct token_push {
@@ -399,7 +399,7 @@ static sg_status observe(sg_policy *policy, const sg_reward *reward, sg_policy_o
         if (state % policy->length == 0)
             o->tail_mass_root += row->tail_mass / (double)policy->prompts;
     }
-    return SG_OK;
+    return sg_state_rows_status(&self->rows, error);
 }
 
 /* Positions that count one by one are independent: their masses multiply, or add. */
@@ -448,7 +448,7 @@ static sg_status expected_reward(sg_policy *policy, const sg_reward *reward, dou
     for (size_t p = 0; p < policy->prompts; p++)
         expected[p] = reward->right != NULL ? expect_positions(self, reward, p)
                                             : expect_states(self, reward, p);
-    return SG_OK;
+    return sg_state_rows_status(&self->rows, error);
 }
 
 static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *error);

@@ -121,7 +121,10 @@ sg_status sg_checkpoint_keep(sg_checkpoint *c, size_t index, const sg_run *run, 
                        "not enough memory for a checkpoint: the state of a run takes %.3g GiB; run "
                        "without --checkpoint or lower run.threads",
                        (double)size / 0x1p30);
-    sg_run_save(run, bytes);
+    if (sg_run_save(run, bytes) == 0) { /* the run ends with its next step; what was kept stays */
+        free(bytes);
+        return SG_OK;
+    }
     sg_status status = SG_OK;
     saved->time = seconds();
 #pragma omp critical(sg_checkpoint)

@@ -136,7 +136,8 @@ sg_status sg_run_replay_routes(sg_run *run, sg_error *error);
 sg_status sg_run_observe_routes(sg_run *run, size_t k, sg_observables *o, sg_error *error);
 
 /* Everything that a run between two steps needs to go on, bit by bit, for a run of the same
- * configuration, arm and seed. `to` NULL: only the number of bytes. */
+ * configuration, arm and seed. `to` NULL: only the number of bytes. 0: a device failed, as the next
+ * step will say. */
 size_t sg_run_save(const sg_run *run, void *to);
 /* SG_EDATA when these are not the bytes of such a run. */
 sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *error);

@@ -80,6 +80,8 @@ size_t sg_run_save(const sg_run *run, void *to)
         memcpy(at, parts[i].at, parts[i].size);
     for (size_t i = 0; policy_at(run, i) != NULL; i++) {
         uint64_t size = run->policy->methods->save(policy_at(run, i), at + sizeof size);
+        if (size == 0)
+            return 0;
         memcpy(at, &size, sizeof size);
         at += sizeof size + size;
     }

@@ -292,7 +292,8 @@ static sg_status simulate(struct work *work, const sg_prior_summary *prior, sg_t
     sg_status status = work->status;
     if (status != SG_OK)
         sg_fail(error, status, "%s", work->error.message);
-    if (status != SG_OK && status != SG_EINTERRUPTED)
+    /* A lost device is an interruption, too. */
+    if (status != SG_OK && status != SG_EINTERRUPTED && status != SG_ETOOL)
         return status;
     sg_error why;
     sg_status later = SG_OK;

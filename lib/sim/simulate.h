@@ -213,8 +213,8 @@ typedef struct sg_checkpoint_options {
     const char *version; /* of the program; another one's file is refused */
 } sg_checkpoint_options;
 
-/* callbacks may be NULL. On SG_OK and on SG_EINTERRUPTED *table is a new table (then with the
- * finished runs only); otherwise NULL. A run whose numbers stop being finite ends with the row in
+/* callbacks may be NULL. On SG_OK, on SG_EINTERRUPTED and on SG_ETOOL, when a device was lost, *table is
+ * a new table (then with the finished runs only); otherwise NULL. A run whose numbers stop being finite ends with the row in
  * which that is seen; the table's metadata `ended_early` counts such runs. The metadata also holds
  * every key of the configuration and the prior's summary. */
 sg_status sg_simulate(const sg_config *config, const sg_simulate_callbacks *callbacks,

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Rows on the device give the bits of the rows on the CPU: draws, probabilities, changes, observations,
+ * logits, and a whole simulation. tests/check_rows.c holds both against the textbook. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/backend.h"
+#include "core/rng.h"
+#include "core/table.h"
+#include "sim/simulate.h"
+
+enum { STATES = 3, SAMPLES = 16, CELLS = STATES * SAMPLES, STEPS = 3, HEAD = 20 };
+
+static const sg_optimizer optimizers[] = {
+    {SG_SGD, 0.5, 0, 0, 0, 0},
+    {SG_SGD, 2e-4, 0, 0, 0, 0},
+    {SG_SGD, 300, 0, 0, 0, 0}, /* steps that move the offset */
+    {SG_MOMENTUM, 0.2, 0.9, 0, 0, 0},
+    {SG_ADAM, 0.02, 0.9, 0.999, 1e-8, 0},
+    {SG_ADAM, 40, 0.9, 0.95, 0, 0},
+    {SG_ADAMW, 0.02, 0.9, 0.999, 1e-8, 0.1},
+    {SG_COUPLED_ADAM, 1e-3, 0.9, 0.999, 1e-8, 0},
+};
+enum { OPTIMIZERS = sizeof optimizers / sizeof *optimizers };
+
+/* What was seen, one thing after the other. */
+typedef struct record {
+    char *bytes;
+    size_t size, room;
+} record;
+
+static void see(record *seen, const void *bytes, size_t size)
+{
+    if (seen->size + size > seen->room) {
+        seen->room = 2 * (seen->size + size);
+        seen->bytes = realloc(seen->bytes, seen->room);
+    }
+    memcpy(seen->bytes + seen->size, bytes, size);
+    seen->size += size;
+}
+
+static double uniform(uint32_t step, uint32_t sample)
+{
+    return sg_rng_uniform((sg_address){21, SG_STREAM_SYNTHETIC, step, 0, sample, 0});
+}
+
+static double normal(uint32_t step, uint32_t sample)
+{
+    double pair[2];
+    sg_rng_normal_pair((sg_address){22, SG_STREAM_SYNTHETIC, step, 0, sample, 0}, pair);
+    return pair[0];
+}
+
+static sg_rows *rows_new(sg_backend_kind backend, const sg_rows_config *config)
+{
+    sg_rows *rows;
+    sg_error error;
+    ck_assert_msg(sg_rows_alloc(&rows, backend, config, &error) == SG_OK, "%s", error.message);
+    return rows;
+}
+
+static void see_rows(record *seen, const sg_rows *rows, size_t vocabulary)
+{
+    sg_row_observation look[STATES];
+    double collision[STATES], *numbers = malloc(vocabulary * sizeof *numbers);
+    int32_t some[] = {1, 0};
+    sg_rows_observe(rows, 0, STATES, look);
+    see(seen, look, sizeof look);
+    sg_rows_collision(rows, 0, STATES, collision);
+    see(seen, collision, sizeof collision);
+    for (size_t s = 0; s < STATES; s++) {
+        double mass = sg_rows_mass(rows, s, some, 2);
+        see(seen, &mass, sizeof mass);
+        sg_rows_get_logits(rows, s, numbers);
+        see(seen, numbers, vocabulary * sizeof *numbers);
+        sg_rows_get_mean_square(rows, s, numbers);
+        see(seen, numbers, isnan(numbers[0]) ? 0 : vocabulary * sizeof *numbers);
+    }
+    free(numbers);
+}
+
+/* One step of a policy: draws, their probabilities, an update of some kind. */
+static void take_step(record *seen, sg_rows *rows, const sg_optimizer *optimizer, uint32_t step)
+{
+    double numbers[CELLS];
+    int32_t tokens[CELLS];
+    sg_row_change change[STATES];
+    for (uint32_t j = 0; j < CELLS; j++)
+        numbers[j] = uniform(step, j);
+    sg_rows_draw(rows, 0, STATES, SAMPLES, numbers, tokens);
+    see(seen, tokens, sizeof tokens);
+    sg_rows_log_prob(rows, 0, STATES, SAMPLES, tokens, numbers);
+    see(seen, numbers, sizeof numbers);
+    for (uint32_t j = 0; j < CELLS; j++)
+        numbers[j] = normal(step, j) * 0.2;
+    tokens[3] = tokens[2];
+    numbers[5] = 0;
+    (step == 2 ? sg_rows_update_projected : sg_rows_update)(
+        rows, optimizer, step, 0, STATES, SAMPLES, tokens, numbers, step == 3 ? NULL : change);
+    if (step != 3)
+        see(seen, change, sizeof change);
+}
+
+static record run_rows(sg_backend_kind backend, sg_precision precision, size_t vocabulary,
+                       const sg_optimizer *optimizer)
+{
+    record seen = {0};
+    sg_rows_config config = {STATES, vocabulary, vocabulary < HEAD ? 1 : HEAD, precision,
+                             optimizer->kind};
+    sg_rows *rows = rows_new(backend, &config), *other = rows_new(backend, &config);
+    double *z = malloc(vocabulary * sizeof *z);
+    for (uint32_t s = 0; s < STATES; s++) {
+        for (size_t i = 0; i < vocabulary; i++)
+            z[i] = i % 97 == 96 ? -INFINITY : 2 * normal(100 + s, (uint32_t)i);
+        ck_assert_int_eq(sg_rows_set_logits(rows, s, z, NULL), SG_OK);
+    }
+    for (uint32_t step = 1; step <= STEPS; step++) {
+        take_step(&seen, rows, optimizer, step);
+        see_rows(&seen, rows, vocabulary);
+    }
+    /* Two ways to the same rows; then logits alone, and a fresh optimiser. */
+    char *bytes = malloc(sg_rows_save(rows, NULL));
+    ck_assert_uint_gt(sg_rows_save(rows, bytes), 0);
+    take_step(&seen, rows, optimizer, 4);
+    sg_rows_copy(other, rows);
+    sg_rows_load(rows, bytes);
+    take_step(&seen, rows, optimizer, 4);
+    sg_rows_forget(rows);
+    sg_rows_adopt(rows, other);
+    take_step(&seen, rows, optimizer, 1);
+    see_rows(&seen, rows, vocabulary);
+    see_rows(&seen, other, vocabulary);
+    ck_assert_int_eq(sg_rows_status(rows, NULL), SG_OK);
+    free(bytes);
+    free(z);
+    sg_rows_free(rows);
+    sg_rows_free(other);
+    return seen;
+}
+
+START_TEST(the_device_gives_the_bits_of_the_cpu)
+{
+    static const size_t vocabularies[] = {2, 17, 1025, 3000};
+    for (int precision = SG_FP32; precision <= SG_FP64; precision++)
+        for (size_t v = 0; v < sizeof vocabularies / sizeof *vocabularies; v++) {
+            size_t n = vocabularies[v];
+            record cpu = run_rows(SG_BACKEND_CPU, precision, n, &optimizers[_i]);
+            record device = run_rows(SG_BACKEND_CUDA, precision, n, &optimizers[_i]);
+            ck_assert_uint_eq(cpu.size, device.size);
+            size_t same = 0;
+            while (same < cpu.size && cpu.bytes[same] == device.bytes[same])
+                same++;
+            ck_assert_msg(same == cpu.size, "V %zu, precision %d: byte %zu of %zu differs", n,
+                          precision, same, cpu.size);
+            free(cpu.bytes);
+            free(device.bytes);
+        }
+}
+END_TEST
+
+/* With equal uniforms a token may differ only where a uniform falls within rounding of a boundary; with
+ * equal bits, nowhere. */
+START_TEST(equal_uniforms_draw_equal_tokens)
+{
+    enum { V = 20000, N = 512 };
+    sg_rows_config config = {1, V, HEAD, SG_FP32, SG_SGD};
+    sg_rows *rows[] = {rows_new(SG_BACKEND_CPU, &config), rows_new(SG_BACKEND_CUDA, &config)};
+    double *z = malloc(V * sizeof *z), u[N];
+    int32_t tokens[2][N];
+    size_t different = 0;
+    for (uint32_t i = 0; i < V; i++)
+        z[i] = 3 * normal(7, i);
+    for (uint32_t j = 0; j < N; j++)
+        u[j] = uniform(8, j);
+    for (int k = 0; k < 2; k++) {
+        ck_assert_int_eq(sg_rows_set_logits(rows[k], 0, z, NULL), SG_OK);
+        sg_rows_draw(rows[k], 0, 1, N, u, tokens[k]);
+        sg_rows_free(rows[k]);
+    }
+    for (size_t j = 0; j < N; j++)
+        different += tokens[0][j] != tokens[1][j];
+    ck_assert_msg(different == 0, "%zu of %d tokens differ", different, N);
+    free(z);
+}
+END_TEST
+
+/* Gates call exp, of which a device has its own: near, not equal. */
+START_TEST(inner_updates_are_those_of_the_cpu)
+{
+    enum { V = 3000, UPDATES = 4 };
+    sg_objective objective;
+    ck_assert_int_eq(sg_objective_parse(&objective, "sapo", NULL), SG_OK);
+    for (int kind = SG_SGD; kind <= SG_COUPLED_ADAM; kind++) {
+        sg_rows_config config = {STATES, V, HEAD, SG_FP64, (sg_optimizer_kind)kind};
+        sg_optimizer optimizer = {config.optimizer, 1e-3, 0.9, 0.999, 1e-8, 0};
+        sg_rows *rows[] = {rows_new(SG_BACKEND_CPU, &config), rows_new(SG_BACKEND_CUDA, &config)};
+        double u[CELLS], old[CELLS], advantage[CELLS], pushes[2][CELLS], z[2][V];
+        int32_t tokens[CELLS];
+        for (uint32_t j = 0; j < CELLS; j++) {
+            u[j] = uniform(1, j);
+            advantage[j] = normal(2, j);
+        }
+        for (int k = 0; k < 2; k++) {
+            sg_rows_draw(rows[k], 0, STATES, SAMPLES, u, tokens);
+            sg_rows_log_prob(rows[k], 0, STATES, SAMPLES, tokens, old);
+            sg_rows_inner_updates(rows[k], &optimizer, 1, UPDATES, &objective, 1.0 / SAMPLES, 0,
+                                  STATES, SAMPLES, tokens, old, advantage, pushes[k]);
+        }
+        for (size_t j = 0; j < CELLS; j++)
+            ck_assert_double_eq_tol(pushes[0][j], pushes[1][j], 1e-12 * fabs(pushes[0][j]));
+        for (size_t s = 0; s < STATES; s++) {
+            for (int k = 0; k < 2; k++)
+                sg_rows_get_logits(rows[k], s, z[k]);
+            for (size_t i = 0; i < V; i++)
+                ck_assert_double_eq_tol(z[0][i], z[1][i], 1e-12);
+        }
+        sg_rows_free(rows[0]);
+        sg_rows_free(rows[1]);
+    }
+}
+END_TEST
+
+static void set(sg_config *config, const char *assignment)
+{
+    sg_error error;
+    ck_assert_msg(sg_config_set(config, assignment, &error) == SG_OK, "%s", error.message);
+}
+
+static sg_table *simulate(const char *backend, const char *const *settings)
+{
+    sg_config config;
+    sg_table *table;
+    sg_error error;
+    sg_config_init(&config);
+    for (; *settings != NULL; settings++)
+        set(&config, *settings);
+    set(&config, backend);
+    ck_assert_msg(sg_simulate(&config, NULL, &table, &error) == SG_OK, "%s", error.message);
+    return table;
+}
+
+/* Every number of two arms: J, entropies, ratios, divergences. */
+START_TEST(a_simulation_is_that_of_the_cpu)
+{
+    static const char *const settings[][13] = {
+        {"policy.vocabulary=1500", "policy.head=6", "task.prompts=2", "task.length=2",
+         "rollout.group=8", "run.steps=6", "run.seeds=2", "optimizer.lr=0.1", NULL},
+        {"policy.vocabulary=1500", "policy.head=6", "policy.precision=fp64", "task.prompts=2",
+         "task.length=2", "rollout.group=8", "rollout.lag=1", "optimizer.kind=adam",
+         "optimizer.lr=0.01", "optimizer.clip_norm=0.5", "run.steps=6", NULL},
+    };
+    for (size_t k = 0; k < sizeof settings / sizeof *settings; k++) {
+        sg_table *cpu = simulate("run.backend=cpu", settings[k]);
+        sg_table *device = simulate("run.backend=cuda", settings[k]);
+        ck_assert_uint_gt(sg_table_rows(cpu), 0);
+        ck_assert_uint_eq(sg_table_rows(cpu), sg_table_rows(device));
+        ck_assert_int_eq(strncmp(sg_table_meta(device, "backend"), "cuda/sm_", 8), 0);
+        for (size_t c = 0; c < sg_table_columns(cpu); c++)
+            for (size_t r = 0; r < sg_table_rows(cpu); r++) {
+                double a = sg_table_get_number(cpu, c, r), b = sg_table_get_number(device, c, r);
+                ck_assert_msg(a == b || (isnan(a) && isnan(b)), "%s, row %zu: %.17g, %.17g",
+                              sg_table_column_name(cpu, c), r, a, b);
+            }
+        sg_table_free(cpu);
+        sg_table_free(device);
+    }
+}
+END_TEST
+
+Suite *cuda_rows_suite(void);
+Suite *cuda_rows_suite(void)
+{
+    Suite *suite = suite_create("cuda_rows");
+    TCase *tests = tcase_create("bits");
+    tcase_set_timeout(tests, 120);
+    tcase_add_loop_test(tests, the_device_gives_the_bits_of_the_cpu, 0, OPTIMIZERS);
+    tcase_add_test(tests, equal_uniforms_draw_equal_tokens);
+    tcase_add_test(tests, inner_updates_are_those_of_the_cpu);
+    tcase_add_test(tests, a_simulation_is_that_of_the_cpu);
+    suite_add_tcase(suite, tests);
+    return suite;
+}

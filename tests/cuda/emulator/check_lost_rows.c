@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Rows on a device that is too small, or lost in the middle: one sentence, no garbage. */
+#include <check.h>
+#include <math.h>
+#include <string.h>
+
+#include "backend/backend.h"
+#include "emulator.h"
+#include "sim/simulate.h"
+
+enum { ECC_UNCORRECTABLE = 214 }; /* of cudaError */
+
+START_TEST(a_table_that_does_not_fit_says_so)
+{
+    sg_rows_config config = {64, 20000, 20, SG_FP32, SG_ADAM};
+    sg_rows *rows = NULL;
+    sg_error error;
+    size_t before = sg_emulator_bytes_in_use();
+    sg_emulator_set_memory(before + 10000000);
+    ck_assert_int_eq(sg_rows_alloc(&rows, SG_BACKEND_CUDA, &config, &error), SG_ENOMEM);
+    sg_emulator_set_memory((size_t)8 << 30);
+    ck_assert_ptr_null(rows);
+    ck_assert_ptr_nonnull(strstr(error.message, "64 states of 20000 tokens"));
+    ck_assert_ptr_nonnull(strstr(error.message, "--backend cpu"));
+    ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
+}
+END_TEST
+
+START_TEST(rows_of_a_lost_device_say_so_and_answer_nothing)
+{
+    sg_rows_config config = {2, 3000, 20, SG_FP32, SG_SGD};
+    sg_optimizer sgd = {.kind = SG_SGD, .lr = 0.1};
+    sg_rows *rows, *other;
+    sg_error error;
+    int32_t tokens[] = {5, 6};
+    double numbers[] = {1, -1}, u[] = {0.3, 0.6};
+    char bytes[64];
+    size_t before = sg_emulator_bytes_in_use();
+    ck_assert_int_eq(sg_rows_alloc(&rows, SG_BACKEND_CUDA, &config, &error), SG_OK);
+    ck_assert_int_eq(sg_rows_alloc(&other, SG_BACKEND_CUDA, &config, &error), SG_OK);
+    ck_assert_int_eq(sg_rows_status(rows, &error), SG_OK);
+    sg_emulator_break(ECC_UNCORRECTABLE);
+    sg_row_change change;
+    sg_rows_update(rows, &sgd, 1, 0, 1, 2, tokens, numbers, &change);
+    ck_assert(isnan(change.kl_old_new));
+    ck_assert_int_eq(sg_rows_status(rows, &error), SG_ETOOL);
+    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
+    sg_emulator_break(0);
+    /* The device is back, but not what these rows were. */
+    sg_rows_draw(rows, 0, 2, 1, u, tokens);
+    ck_assert_int_eq(tokens[0], 0);
+    ck_assert_int_eq(tokens[1], 0);
+    sg_rows_log_prob(rows, 0, 2, 1, tokens, numbers);
+    ck_assert(isnan(numbers[0]) && isnan(numbers[1]));
+    ck_assert(isnan(sg_rows_mass(rows, 0, tokens, 2)));
+    ck_assert_uint_gt(sg_rows_save(rows, NULL), 0);
+    ck_assert_uint_eq(sg_rows_save(rows, bytes), 0);
+    sg_row_observation look;
+    sg_rows_observe(rows, 0, 1, &look);
+    ck_assert(isnan(look.entropy));
+    sg_rows_copy(other, rows);
+    ck_assert_int_eq(sg_rows_status(other, &error), SG_ETOOL);
+    sg_rows_free(rows);
+    sg_rows_free(other);
+    ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
+}
+END_TEST
+
+static void break_at_half(void *context, double done)
+{
+    int *once = context;
+    if (done >= 0.5 && !*once)
+        sg_emulator_break(*once = ECC_UNCORRECTABLE);
+}
+
+/* Runs that were finished before are in the table. */
+START_TEST(a_simulation_keeps_its_finished_runs)
+{
+    static const char *const settings[] = {
+        "policy.vocabulary=300", "policy.head=6",   "task.prompts=2",
+        "task.length=1",         "rollout.group=4", "run.steps=3",
+        "run.seeds=4",           "run.threads=1",   "run.backend=cuda"};
+    sg_config config;
+    sg_table *table;
+    sg_error error;
+    int once = 0;
+    sg_config_init(&config);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        ck_assert_msg(sg_config_set(&config, settings[i], &error) == SG_OK, "%s", error.message);
+    sg_simulate_callbacks callbacks = {.progress = break_at_half, .context = &once};
+    ck_assert_int_eq(sg_simulate(&config, &callbacks, &table, &error), SG_ETOOL);
+    sg_emulator_break(0);
+    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
+    ck_assert_ptr_nonnull(table);
+    ck_assert_uint_gt(sg_table_rows(table), 0);
+    sg_table_free(table);
+}
+END_TEST
+
+Suite *lost_rows_suite(void);
+Suite *lost_rows_suite(void)
+{
+    Suite *suite = suite_create("lost_rows");
+    TCase *tests = tcase_create("failures");
+    tcase_set_timeout(tests, 60);
+    tcase_add_test(tests, a_table_that_does_not_fit_says_so);
+    tcase_add_test(tests, rows_of_a_lost_device_say_so_and_answer_nothing);
+    tcase_add_test(tests, a_simulation_keeps_its_finished_runs);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
