@@ -192,7 +192,9 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
 
 static bool on_cuda(const char *name)
 {
-    return strncmp(name, "W1", 2) == 0 || strcmp(name, "W4") == 0;
+    bool light = strncmp(name, "W2.light", 8) == 0;
+    return strncmp(name, "W1", 2) == 0 || strcmp(name, "W4") == 0 ||
+           (strncmp(name, "W2", 2) == 0 && !light);
 }
 
 static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
@@ -203,17 +205,16 @@ static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, 
                        "the CUDA backend does not have workload %s; leave it out, or use --backend "
                        "cpu",
                        name);
-    if (strcmp(name, "W4") == 0)
-        return bench_w4_prepare(cut, backend, made, error);
-    if (backend == SG_BACKEND_CUDA)
-        return bench_gates_cuda_prepare(name, cut, made, error);
     if (strncmp(name, "W1", 2) == 0)
-        return bench_gates_prepare(name, cut, made, error);
+        return (backend == SG_BACKEND_CUDA ? bench_gates_cuda_prepare
+                                           : bench_gates_prepare)(name, cut, made, error);
     if (strncmp(name, "W2.light", 8) == 0)
         return bench_light_prepare(name, cut, made, error);
     if (strncmp(name, "W3", 2) == 0)
         return bench_w3_prepare(name, cut, made, error);
-    return bench_rows_prepare(name, cut, made, error);
+    if (strcmp(name, "W4") == 0)
+        return bench_w4_prepare(cut, backend, made, error);
+    return bench_rows_prepare(name, cut, backend, made, error);
 }
 
 static sg_status run_one(const char *name, const bench_options *options, sg_table *table,

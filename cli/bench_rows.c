@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* W2: a tabular softmax policy of 64 states and 131072 tokens. */
+/* W2: a tabular softmax policy of 64 states and 131072 tokens, on the CPU or a CUDA device. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/backend.h"
+#include "backend/rows.h"
 #include "cli/bench_case.h"
 #include "core/rng.h"
 
@@ -13,6 +13,7 @@ enum { STATES = 64, SAMPLES = 16, UPDATES = 4, COUNT = STATES * SAMPLES };
 
 typedef struct row_data {
     sg_rows *rows;
+    sg_backend_kind backend;
     size_t vocabulary;
     sg_objective objective;
     sg_optimizer optimizer;
@@ -39,11 +40,12 @@ static double *normal_logits(size_t vocabulary, size_t state)
     return z;
 }
 
-static sg_status make_rows(sg_rows **rows, size_t vocabulary, sg_precision precision,
-                           sg_optimizer_kind optimizer, size_t states, sg_error *error)
+static sg_status make_rows(sg_rows **rows, sg_backend_kind backend, size_t vocabulary,
+                           sg_precision precision, sg_optimizer_kind optimizer, size_t states,
+                           sg_error *error)
 {
     sg_rows_config config = {states, vocabulary, 1, precision, optimizer};
-    sg_status status = sg_rows_alloc(rows, SG_BACKEND_CPU, &config, error);
+    sg_status status = sg_rows_alloc(rows, backend, &config, error);
     bool failed = false;
     if (status == SG_OK) {
 #pragma omp parallel for schedule(static)
@@ -85,7 +87,7 @@ static void run_update(void *context)
     row_data *data = context;
     sg_rows_inner_updates(data->rows, &data->optimizer, data->time++, 1, &data->objective,
                           1.0 / SAMPLES, 0, STATES, SAMPLES, data->tokens, data->old,
-                          data->advantage, data->pushes);
+                          data->advantage, data->backend == SG_BACKEND_CUDA ? NULL : data->pushes);
 }
 
 /* The whole step of one state before the next state starts: its row stays in the cache. */
@@ -106,6 +108,43 @@ static void run_step(void *context)
     data->time += UPDATES;
 }
 
+/* On a device: the same calls in the order of a step, all states at once. */
+static void run_step_of_all(void *context)
+{
+    row_data *data = context;
+    run_draw(data);
+    sg_rows_log_prob(data->rows, 0, STATES, SAMPLES, data->tokens, data->old);
+    run_observe(data);
+    sg_rows_inner_updates(data->rows, &data->optimizer, data->time, UPDATES, &data->objective,
+                          1.0 / SAMPLES, 0, STATES, SAMPLES, data->tokens, data->old,
+                          data->advantage, NULL);
+    data->time += UPDATES;
+}
+
+static sg_status queue_draw(void *context, sg_error *error)
+{
+    run_draw(context);
+    return sg_rows_status(((row_data *)context)->rows, error);
+}
+
+static sg_status queue_observe(void *context, sg_error *error)
+{
+    run_observe(context);
+    return sg_rows_status(((row_data *)context)->rows, error);
+}
+
+static sg_status queue_update(void *context, sg_error *error)
+{
+    run_update(context);
+    return sg_rows_status(((row_data *)context)->rows, error);
+}
+
+static sg_status queue_step(void *context, sg_error *error)
+{
+    run_step_of_all(context);
+    return sg_rows_status(((row_data *)context)->rows, error);
+}
+
 /* Greatest difference of a logit (a common constant apart) between single and double precision after the same updates of
  * two states. The pushes are those of double precision: where they nearly cancel, their rounding is not the
  * kernels' error, and Adam would make much of it. */
@@ -117,8 +156,8 @@ static sg_status error_of_updates(row_data *data, uint64_t updates, double *wors
     double *z = malloc(2 * vocabulary * sizeof *z);
     sg_status status = z ? SG_OK : sg_fail(error, SG_ENOMEM, "not enough memory to check W2");
     for (int p = 0; p < 2 && status == SG_OK; p++)
-        status = make_rows(&rows[p], vocabulary, p ? SG_FP64 : SG_FP32, data->optimizer.kind,
-                           CHECKED, error);
+        status = make_rows(&rows[p], data->backend, vocabulary, p ? SG_FP64 : SG_FP32,
+                           data->optimizer.kind, CHECKED, error);
     for (uint64_t t = 1; t <= updates && status == SG_OK; t++) {
         sg_rows_inner_updates(rows[1], &data->optimizer, t, 1, &data->objective, 1.0 / SAMPLES, 0,
                               CHECKED, SAMPLES, data->tokens, data->old, data->advantage,
@@ -181,8 +220,8 @@ static sg_status prepare(row_data *data, const char *name, bench_case *made, sg_
 {
     sg_status status = sg_objective_parse(&data->objective, "sapo:tau_pos=1,tau_neg=1.05", error);
     if (status == SG_OK)
-        status =
-            make_rows(&data->rows, data->vocabulary, SG_FP32, data->optimizer.kind, STATES, error);
+        status = make_rows(&data->rows, data->backend, data->vocabulary, SG_FP32,
+                           data->optimizer.kind, STATES, error);
     if (status != SG_OK)
         return status;
     for (size_t s = 0; s < STATES; s++) {
@@ -200,16 +239,20 @@ static sg_status prepare(row_data *data, const char *name, bench_case *made, sg_
     double logits = (double)STATES * (double)data->vocabulary;
     made->traffic = BENCH_IN_PLACE;
     made->backend = sg_rows_backend_name(data->rows);
+    bool device = data->backend == SG_BACKEND_CUDA;
+    made->stream = device ? sg_cuda_rows_stream(data->rows) : NULL;
     snprintf(made->shape, sizeof made->shape, "S=%d V=%zu G=%d K=%d", STATES, data->vocabulary,
              SAMPLES, strcmp(name, "W2.step") == 0 ? UPDATES : 1);
     if (strcmp(name, "W2.draw") == 0) {
         made->run = run_draw;
+        made->queue = device ? queue_draw : NULL;
         made->traffic = BENCH_READ;
         made->bytes = COUNT * (4096.0 + 8.0 * (double)data->vocabulary / 1024);
         return error_of_draws(data, &made->error, error);
     }
     if (strcmp(name, "W2.observe") == 0) {
         made->run = run_observe;
+        made->queue = device ? queue_observe : NULL;
         made->traffic = BENCH_READ;
         made->bytes = 4 * logits;
         run_observe(data);
@@ -217,16 +260,19 @@ static sg_status prepare(row_data *data, const char *name, bench_case *made, sg_
     }
     bool step = strcmp(name, "W2.step") == 0;
     made->run = step ? run_step : run_update;
+    made->queue = !device ? NULL : step ? queue_step : queue_update;
     made->bytes = (data->optimizer.kind == SG_ADAM ? 24 : 8) * logits;
     return error_of_updates(data, step ? UPDATES : 1, &made->error, error);
 }
 
-sg_status bench_rows_prepare(const char *name, size_t cut, bench_case *made, sg_error *error)
+sg_status bench_rows_prepare(const char *name, size_t cut, sg_backend_kind backend,
+                             bench_case *made, sg_error *error)
 {
     row_data *data = calloc(1, sizeof *data);
     if (!data)
         return sg_fail(error, SG_ENOMEM, "not enough memory for workload %s", name);
     *made = (bench_case){.data = data, .free = row_data_free};
+    data->backend = backend;
     data->vocabulary = 131072 / cut;
     data->time = 1;
     data->optimizer = (sg_optimizer){.kind = SG_SGD, .lr = 0.5};

@@ -164,7 +164,8 @@ void sg_rows_update_projected(sg_rows *rows, const sg_optimizer *optimizer, uint
 /* `updates` full-batch updates of a token-level objective on the same samples, the inner loop of a step:
  *     repeat: sg_rows_log_prob; push = factor * coefficient(log_prob - old_log_prob) * advantage; sg_rows_update
  * with the numbers time, time + 1, ... of the steps. Rows are independent, so each one makes all its updates before
- * the next one starts, while it is in the cache. pushes: [count][n], room for them; holds the last ones on return. */
+ * the next one starts, while it is in the cache. pushes: [count][n], room for them; holds the last ones on return.
+ * On a device NULL will do, and then nothing is waited for. */
 void sg_rows_inner_updates(sg_rows *rows, const sg_optimizer *optimizer, uint64_t time,
                            uint64_t updates, const sg_objective *objective, double factor,
                            size_t first, size_t count, size_t n, const int32_t *tokens,

@@ -3,6 +3,7 @@
 #define SG_ROWS_H
 
 #include "backend/backend.h"
+#include "backend/cuda/device.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -55,6 +56,9 @@ struct sg_rows {
 /* Rows of a checked configuration. */
 sg_status sg_cpu_rows_alloc(sg_rows **rows, const sg_rows_config *config, sg_error *error);
 sg_status sg_cuda_rows_alloc(sg_rows **rows, const sg_rows_config *config, sg_error *error);
+
+/* The stream of rows on a device, to measure its time. */
+sg_cuda_stream *sg_cuda_rows_stream(const sg_rows *rows);
 
 #ifdef __cplusplus
 }

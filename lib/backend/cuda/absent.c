@@ -197,3 +197,8 @@ sg_status sg_cuda_rows_alloc(sg_rows **rows, const sg_rows_config *config, sg_er
 {
     return absent(error);
 }
+
+sg_cuda_stream *sg_cuda_rows_stream(const sg_rows *rows)
+{
+    return NULL;
+}

@@ -223,3 +223,8 @@ extern "C" sg_status sg_cuda_rows_alloc(sg_rows **rows, const sg_rows_config *co
     *rows = &made->base;
     return SG_OK;
 }
+
+extern "C" sg_cuda_stream *sg_cuda_rows_stream(const sg_rows *rows)
+{
+    return of(rows)->stream;
+}

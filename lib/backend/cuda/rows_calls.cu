@@ -178,10 +178,10 @@ void sg_cuda_rows_inner_updates(sg_rows *base, const sg_rows_step *step, uint64_
                                                      nullptr, rows->stream),
                            "updating rows of logits");
         }
-        if (call.fine() && updates > 0 && cells > 0)
+        if (call.fine() && updates > 0 && cells > 0 && pushes)
             call.fetch(cells, here, pushes);
     }
-    if (!call.fine())
+    if (!call.fine() && pushes)
         fill_with_nan(pushes, cells);
 }
 
