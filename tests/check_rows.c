@@ -51,7 +51,8 @@ static sg_rows *rows_new(size_t states, size_t vocabulary, sg_precision precisio
     sg_rows_config config = {states, vocabulary, vocabulary < 20 ? 1 : 20, precision, optimizer};
     sg_rows *rows;
     sg_error error;
-    ck_assert_msg(sg_rows_alloc(&rows, backend_under_test(), &config, &error) == SG_OK, "%s", error.message);
+    ck_assert_msg(sg_rows_alloc(&rows, backend_under_test(), &config, &error) == SG_OK, "%s",
+                  error.message);
     return rows;
 }
 
@@ -235,16 +236,18 @@ static void set_threads(int threads)
 #endif
 }
 
-/* One state is split over threads, three are shared out: both must give the bytes of one thread. */
+/* One state is split over threads, three are shared out: both must give the bytes of one thread. On a
+ * device, where threads are none of its business: two runs give the same bytes. */
 START_TEST(results_do_not_depend_on_threads)
 {
+    size_t vocabulary = backend_under_test() == SG_BACKEND_CPU ? 70000 : 5000;
     for (int precision = SG_FP32; precision <= SG_FP64; precision++)
         for (size_t states = 1; states <= 3; states += 2) {
             size_t length;
             set_threads(1);
-            double *one = scenario(states, 70000, precision, &optimizers[_i], true, &length);
+            double *one = scenario(states, vocabulary, precision, &optimizers[_i], true, &length);
             set_threads(4);
-            double *four = scenario(states, 70000, precision, &optimizers[_i], true, &length);
+            double *four = scenario(states, vocabulary, precision, &optimizers[_i], true, &length);
             ck_assert_mem_eq(one, four, length * sizeof *one);
             free(one);
             free(four);
@@ -492,7 +495,10 @@ START_TEST(inner_updates_are_the_separate_calls)
     for (size_t s = 0; s < STATES; s++) {
         sg_rows_get_logits(a, s, za);
         sg_rows_get_logits(b, s, zb);
-        ck_assert_mem_eq(za, zb, sizeof za);
+        if (backend_under_test() == SG_BACKEND_CPU)
+            ck_assert_mem_eq(za, zb, sizeof za);
+        for (size_t i = 0; i < V; i++) /* a device has an exp of its own in its gates */
+            ck_assert_double_eq_tol(za[i], zb[i], 1e-13);
         ck_assert_double_ne(za[tokens[s * N]], za[(tokens[s * N] + 1) % V]);
     }
     sg_rows_free(a);

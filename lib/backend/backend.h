@@ -179,6 +179,9 @@ void sg_rows_collision(const sg_rows *rows, size_t first, size_t count, double *
 
 /* Mass of a set of tokens (sorted or not, each once) at one state: sum of pi. */
 double sg_rows_mass(const sg_rows *rows, size_t state, const int32_t *tokens, size_t n);
+/* Of many sets: the k-th is tokens[start[k]] .. tokens[start[k + 1] - 1] at state[k]. A device answers all at once. */
+void sg_rows_masses(const sg_rows *rows, size_t sets, const size_t *state, const size_t *start,
+                    const int32_t *tokens, double *mass);
 
 /* Bulk gates on arrays (W1): value[i] = f(ratio[i]) * advantage[i], slope[i] = c(ratio[i]) * advantage[i], fp32. Either
  * output may be NULL. Any token-level gate; hot ones are vectorised. Declared in backend/gates.h. */

@@ -169,5 +169,14 @@ void sg_rows_collision(const sg_rows *rows, size_t first, size_t count, double *
 
 double sg_rows_mass(const sg_rows *rows, size_t state, const int32_t *tokens, size_t n)
 {
-    return rows->methods->mass(rows, state, tokens, n);
+    size_t start[] = {0, n};
+    double mass;
+    rows->methods->masses(rows, 1, &state, start, tokens, &mass);
+    return mass;
+}
+
+void sg_rows_masses(const sg_rows *rows, size_t sets, const size_t *state, const size_t *start,
+                    const int32_t *tokens, double *mass)
+{
+    rows->methods->masses(rows, sets, state, start, tokens, mass);
 }

@@ -44,7 +44,8 @@ typedef struct sg_rows_methods {
     void (*observe)(const sg_rows *rows, size_t first, size_t count,
                     sg_row_observation *observation);
     void (*collision)(const sg_rows *rows, size_t first, size_t count, double *collision);
-    double (*mass)(const sg_rows *rows, size_t state, const int32_t *tokens, size_t n);
+    void (*masses)(const sg_rows *rows, size_t sets, const size_t *state, const size_t *start,
+                   const int32_t *tokens, double *mass);
 } sg_rows_methods;
 
 struct sg_rows {

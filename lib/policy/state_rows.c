@@ -190,8 +190,12 @@ void sg_state_rows_collision(const sg_state_rows *rows, size_t first, size_t cou
         sg_rows_collision(rows->dense, first, count, collision);
 }
 
-double sg_state_rows_mass(const sg_state_rows *rows, size_t state, const int32_t *tokens, size_t n)
+void sg_state_rows_masses(const sg_state_rows *rows, size_t sets, const size_t *state,
+                          const size_t *start, const int32_t *tokens, double *mass)
 {
-    return rows->light != NULL ? sg_light_rows_mass(rows->light, state, tokens, n)
-                               : sg_rows_mass(rows->dense, state, tokens, n);
+    if (rows->light == NULL)
+        sg_rows_masses(rows->dense, sets, state, start, tokens, mass);
+    for (size_t k = 0; k < sets && rows->light != NULL; k++)
+        mass[k] =
+            sg_light_rows_mass(rows->light, state[k], tokens + start[k], start[k + 1] - start[k]);
 }

@@ -50,6 +50,13 @@ void sg_state_rows_observe(const sg_state_rows *rows, size_t first, size_t count
                            sg_row_observation *observation);
 void sg_state_rows_collision(const sg_state_rows *rows, size_t first, size_t count,
                              double *collision);
-double sg_state_rows_mass(const sg_state_rows *rows, size_t state, const int32_t *tokens, size_t n);
+void sg_state_rows_masses(const sg_state_rows *rows, size_t sets, const size_t *state,
+                          const size_t *start, const int32_t *tokens, double *mass);
+
+/* The exact expected reward of each prompt, [prompts], where state prompt * length + position has the
+ * row of a position. SG_ENOMEM, or what the backend says. */
+sg_status sg_state_rows_expected_reward(const sg_state_rows *rows, size_t prompts, size_t length,
+                                        size_t head, const sg_reward *reward, double *expected,
+                                        sg_error *error);
 
 #endif

@@ -402,53 +402,12 @@ static sg_status observe(sg_policy *policy, const sg_reward *reward, sg_policy_o
     return sg_state_rows_status(&self->rows, error);
 }
 
-/* Positions that count one by one are independent: their masses multiply, or add. */
-static double expect_positions(tabular *self, const sg_reward *reward, size_t prompt)
-{
-    double product = 1, sum = 0;
-    for (size_t t = 0; t < self->base.length; t++) {
-        size_t count;
-        const int32_t *right = reward->right(reward->context, prompt, t, &count);
-        double mass = sg_state_rows_mass(&self->rows, prompt * self->base.length + t, right, count);
-        product *= mass;
-        sum += mass;
-    }
-    return reward->share ? sum / (double)self->base.length : product;
-}
-
-/* Otherwise: the distribution over the states of the reward, position by position. Tail tokens
- * lose. */
-static double expect_states(tabular *self, const sg_reward *reward, size_t prompt)
-{
-    double here[SG_REWARD_STATES] = {1}, next[SG_REWARD_STATES], expected = 0;
-    for (size_t t = 0; t < self->base.length; t++) {
-        memset(next, 0, (size_t)reward->states * sizeof *next);
-        for (int32_t token = 0; token < (int32_t)self->shape.head; token++) {
-            double mass =
-                sg_state_rows_mass(&self->rows, prompt * self->base.length + t, &token, 1);
-            for (int32_t s = 0; s < reward->states; s++) {
-                int32_t to = here[s] > 0 ? reward->next(reward->context, prompt, t, s, token)
-                                         : SG_REWARD_LOST;
-                if (to != SG_REWARD_LOST)
-                    next[to] += here[s] * mass;
-            }
-        }
-        memcpy(here, next, (size_t)reward->states * sizeof *here);
-    }
-    for (int32_t s = 0; s < reward->states; s++)
-        expected += here[s] > 0 ? here[s] * reward->value(reward->context, prompt, s) : 0;
-    return expected;
-}
-
 static sg_status expected_reward(sg_policy *policy, const sg_reward *reward, double *expected,
                                  sg_error *error)
 {
     tabular *self = of(policy);
-    (void)error;
-    for (size_t p = 0; p < policy->prompts; p++)
-        expected[p] = reward->right != NULL ? expect_positions(self, reward, p)
-                                            : expect_states(self, reward, p);
-    return sg_state_rows_status(&self->rows, error);
+    return sg_state_rows_expected_reward(&self->rows, policy->prompts, policy->length,
+                                         self->shape.head, reward, expected, error);
 }
 
 static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *error);

@@ -65,7 +65,11 @@ static void see_rows(record *seen, const sg_rows *rows, size_t vocabulary)
 {
     sg_row_observation look[STATES];
     double collision[STATES], *numbers = malloc(vocabulary * sizeof *numbers);
-    int32_t some[] = {1, 0};
+    int32_t some[] = {1, 0, 1};
+    size_t state[] = {2, 0, 2, 1}, start[] = {0, 2, 2, 3, 3};
+    double masses[4];
+    sg_rows_masses(rows, 4, state, start, some, masses); /* two sets are empty */
+    see(seen, masses, sizeof masses);
     sg_rows_observe(rows, 0, STATES, look);
     see(seen, look, sizeof look);
     sg_rows_collision(rows, 0, STATES, collision);
@@ -210,6 +214,10 @@ START_TEST(inner_updates_are_those_of_the_cpu)
         }
         for (size_t j = 0; j < CELLS; j++)
             ck_assert_double_eq_tol(pushes[0][j], pushes[1][j], 1e-12 * fabs(pushes[0][j]));
+        for (int k = 0; k < 2; k++) /* a device does without room for the pushes */
+            sg_rows_inner_updates(rows[k], &optimizer, 1 + UPDATES, 1, &objective, 1.0 / SAMPLES, 1,
+                                  2, SAMPLES, tokens + SAMPLES, old + SAMPLES, advantage + SAMPLES,
+                                  k ? NULL : pushes[k]);
         for (size_t s = 0; s < STATES; s++) {
             for (int k = 0; k < 2; k++)
                 sg_rows_get_logits(rows[k], s, z[k]);

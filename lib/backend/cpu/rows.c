@@ -173,14 +173,17 @@ static void copy(sg_rows *base, const sg_rows *source)
     sg_for_each(base->config.states, job.to->padded, copy_state, &job);
 }
 
-static double mass(const sg_rows *base, size_t state, const int32_t *tokens, size_t n)
+static void masses(const sg_rows *base, size_t sets, const size_t *state, const size_t *start,
+                   const int32_t *tokens, double *mass)
 {
     const sg_cpu_rows *rows = sg_cpu_rows_of(base);
-    sg_row_view view = sg_cpu_rows_view(rows, state);
-    double sum = 0;
-    for (size_t j = 0; j < n; j++)
-        sum += rows->kernels->at(&view, (size_t)tokens[j]);
-    return sum / rows->heads[state].total;
+    for (size_t k = 0; k < sets; k++) {
+        sg_row_view view = sg_cpu_rows_view(rows, state[k]);
+        double sum = 0;
+        for (size_t j = start[k]; j < start[k + 1]; j++)
+            sum += rows->kernels->at(&view, (size_t)tokens[j]);
+        mass[k] = sum / rows->heads[state[k]].total;
+    }
 }
 
 static void release(sg_rows *rows)
@@ -205,7 +208,7 @@ static const sg_rows_methods methods = {
     .inner_updates = sg_cpu_rows_inner_updates,
     .observe = sg_cpu_rows_observe,
     .collision = sg_cpu_rows_collision,
-    .mass = mass,
+    .masses = masses,
 };
 
 sg_status sg_cpu_rows_alloc(sg_rows **rows, const sg_rows_config *config, sg_error *error)

@@ -130,7 +130,7 @@ const sg_rows_methods methods = {
     sg_cuda_rows_inner_updates,
     sg_cuda_rows_observe,
     sg_cuda_rows_collision,
-    sg_cuda_rows_mass,
+    sg_cuda_rows_masses,
 };
 
 /* ---- Memory ---- */

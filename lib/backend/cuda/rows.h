@@ -92,8 +92,9 @@ cudaError_t sg_cuda_rows_queue_draw(const sg_cuda_table &rows, sg_cuda_range ran
 cudaError_t sg_cuda_rows_queue_log_prob(const sg_cuda_table &rows, sg_cuda_range range, size_t n,
                                         const int32_t *tokens, double *log_prob,
                                         sg_cuda_stream *stream);
-cudaError_t sg_cuda_rows_queue_mass(const sg_cuda_table &rows, size_t state, size_t n,
-                                    const int32_t *tokens, double *mass, sg_cuda_stream *stream);
+cudaError_t sg_cuda_rows_queue_masses(const sg_cuda_table &rows, size_t sets, const size_t *state,
+                                      const size_t *start, const int32_t *tokens, double *mass,
+                                      sg_cuda_stream *stream);
 cudaError_t sg_cuda_rows_queue_observe(const sg_cuda_table &rows, sg_cuda_range range,
                                        sg_row_observation *observation, sg_cuda_stream *stream);
 

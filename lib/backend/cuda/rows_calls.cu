@@ -224,21 +224,28 @@ void sg_cuda_rows_collision(const sg_rows *base, size_t first, size_t count, dou
         fill_with_nan(collision, count);
 }
 
-double sg_cuda_rows_mass(const sg_rows *base, size_t state, const int32_t *tokens, size_t n)
+void sg_cuda_rows_masses(const sg_rows *base, size_t sets, const size_t *state, const size_t *start,
+                         const int32_t *tokens, double *mass)
 {
     sg_cuda_rows_call call(base);
     sg_cuda_rows *rows = of(base);
-    double mass = (double)NAN;
-    if (call.open(aligned(n * sizeof *tokens) + aligned(sizeof mass), 0)) {
-        const int32_t *there = call.put(n, tokens);
+    if (sets == 0)
+        return;
+    size_t n = start[sets];
+    if (call.open(aligned(sets * sizeof *state) + aligned((sets + 1) * sizeof *start) +
+                      aligned(n * sizeof *tokens) + aligned(sets * sizeof *mass),
+                  0)) {
+        const size_t *states = call.put(sets, state), *starts = call.put(sets + 1, start);
+        const int32_t *all = call.put(n, tokens);
         call.send();
-        double *here = call.on_desk<double>(1);
+        double *here = call.on_desk<double>(sets);
         if (call.fine())
-            call.check(sg_cuda_rows_queue_mass(rows->table, state, n, there, call.there(here),
-                                               rows->stream),
+            call.check(sg_cuda_rows_queue_masses(rows->table, sets, states, starts, all,
+                                                 call.there(here), rows->stream),
                        "adding up probabilities");
         if (call.fine())
-            call.fetch(1, here, &mass);
+            call.fetch(sets, here, mass);
     }
-    return mass;
+    if (!call.fine())
+        fill_with_nan(mass, sets);
 }

@@ -177,6 +177,7 @@ void sg_cuda_rows_inner_updates(sg_rows *base, const sg_rows_step *step, uint64_
 void sg_cuda_rows_observe(const sg_rows *base, size_t first, size_t count,
                           sg_row_observation *observation);
 void sg_cuda_rows_collision(const sg_rows *base, size_t first, size_t count, double *collision);
-double sg_cuda_rows_mass(const sg_rows *base, size_t state, const int32_t *tokens, size_t n);
+void sg_cuda_rows_masses(const sg_rows *base, size_t sets, const size_t *state, const size_t *start,
+                         const int32_t *tokens, double *mass);
 
 #endif

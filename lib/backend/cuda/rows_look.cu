@@ -124,19 +124,21 @@ __global__ void __launch_bounds__(ROW_THREADS)
     log_prob[i] = sg_row_log_prob(q, rows.norm[state].total);
 }
 
-/* One thread, which adds in the order of the tokens. */
+/* A thread for each set, which adds in the order of the tokens. */
 template <typename real>
 __global__ void __launch_bounds__(ROW_THREADS)
-    mass_of(sg_cuda_table rows, size_t state, size_t n, const int32_t *__restrict__ tokens,
-            double *mass)
+    masses_of(sg_cuda_table rows, size_t sets, const size_t *__restrict__ state,
+              const size_t *__restrict__ start, const int32_t *__restrict__ tokens,
+              double *__restrict__ mass)
 {
-    if (threadIdx.x > 0)
+    size_t k = (size_t)blockIdx.x * ROW_THREADS + threadIdx.x;
+    if (k >= sets)
         return;
-    const real *q = (const real *)rows.q + state * rows.padded;
+    const real *q = (const real *)rows.q + state[k] * rows.padded;
     double sum = 0;
-    for (size_t j = 0; j < n; j++)
+    for (size_t j = start[k]; j < start[k + 1]; j++)
         sum += (double)q[tokens[j]];
-    *mass = sum / rows.norm[state].total;
+    mass[k] = sum / rows.norm[state[k]].total;
 }
 
 /* ---- Observations ---- */
@@ -265,10 +267,12 @@ cudaError_t sg_cuda_rows_queue_log_prob(const sg_cuda_table &rows, sg_cuda_range
                           tokens, log_prob);
 }
 
-cudaError_t sg_cuda_rows_queue_mass(const sg_cuda_table &rows, size_t state, size_t n,
-                                    const int32_t *tokens, double *mass, sg_cuda_stream *stream)
+cudaError_t sg_cuda_rows_queue_masses(const sg_cuda_table &rows, size_t sets, const size_t *state,
+                                      const size_t *start, const int32_t *tokens, double *mass,
+                                      sg_cuda_stream *stream)
 {
-    return SG_LAUNCH_ROWS(rows, mass_of, 1, stream, rows, state, n, tokens, mass);
+    return SG_LAUNCH_ROWS(rows, masses_of, blocks_for(sets), stream, rows, sets, state, start,
+                          tokens, mass);
 }
 
 cudaError_t sg_cuda_rows_queue_observe(const sg_cuda_table &rows, sg_cuda_range range,
