@@ -174,7 +174,7 @@ static sg_status prepare(head_data *data, bench_case *made, sg_error *error)
     data->row = malloc(count * sizeof *data->row);
     double **reals[] = {&data->old, &data->advantage, &data->log_prob, &data->pushes};
     bool good = data->weights && data->weight_gradient && data->hidden && data->hidden_gradient &&
-                data->tokens && data->row && (data->pass = sg_head_pass_alloc());
+                data->tokens && data->row && (data->pass = sg_head_pass_alloc(SG_BACKEND_CPU));
     for (int i = 0; i < 4; i++)
         good = (*reals[i] = malloc(count * sizeof(double))) && good;
     if (!good)

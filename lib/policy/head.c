@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "core/vec_math.h"
-#include "policy/head_pass.h"
+#include "policy/head_device.h"
 
 /* Samples sorted by row, then, keeping that order, by tile. */
 sg_status sg_head_sort(sg_head_pass *pass, const sg_head_job *job, const sg_head_samples *samples,
@@ -64,26 +64,12 @@ static void forward_tile(sg_head_pass *pass, const sg_head_job *job, size_t tile
     }
 }
 
-static double log_sum_exp(const double *log_mass, size_t tiles, size_t rows, size_t row)
-{
-    double max = -INFINITY, sum = 0;
-    for (size_t t = 0; t < tiles; t++) {
-        double x = log_mass[t * rows + row];
-        if (x != x)
-            return x;
-        max = x > max ? x : max;
-    }
-    if (!isfinite(max))
-        return max;
-    for (size_t t = 0; t < tiles; t++)
-        sum += sg_exp(log_mass[t * rows + row] - max);
-    return max + sg_log(sum);
-}
-
 sg_status sg_head_forward(sg_head_pass *pass, const sg_head *head, const void *hidden, size_t rows,
                           const sg_head_samples *samples, double *log_prob, sg_error *error)
 {
     sg_head_job job;
+    if (pass->on_device)
+        return sg_head_device_forward(pass, head, hidden, rows, samples, log_prob, error);
     pass->rows = rows;
     if (sg_head_start(pass, head, &job, error) ||
         sg_head_grow(pass, SG_ROOM_LOG_MASS, job.tiles * rows, sizeof(double), error) ||
@@ -101,12 +87,18 @@ sg_status sg_head_forward(sg_head_pass *pass, const sg_head *head, const void *h
             forward_tile(pass, &job, tile, hidden, samples);
 #pragma omp for schedule(static)
         for (size_t r = 0; r < rows; r++)
-            log_norm[r] = log_sum_exp(log_mass, job.tiles, rows, r);
+            log_norm[r] = sg_head_log_sum_exp(log_mass, job.tiles, rows, r);
     }
     const double *picked = sg_head_at(pass, SG_ROOM_PICKED);
     for (size_t i = 0; samples && i < samples->count; i++)
         log_prob[i] = picked[i] - log_norm[samples->row[i]];
     return SG_OK;
+}
+
+sg_status sg_head_load(sg_head_pass *pass, const sg_head *head, const void *hidden, size_t rows,
+                       sg_error *error)
+{
+    return pass->on_device ? sg_head_device_load(pass, head, hidden, rows, error) : SG_OK;
 }
 
 double sg_head_log_norm(const sg_head_pass *pass, size_t row)

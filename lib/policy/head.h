@@ -42,8 +42,10 @@ typedef enum sg_diffuse {
 /* Normalisers of the last forward, and room to work in, reused from call to call. */
 typedef struct sg_head_pass sg_head_pass;
 
-/* NULL when there is no memory. */
-sg_head_pass *sg_head_pass_alloc(void);
+/* NULL when there is no memory. AUTO is the CPU. With CUDA the layer's work is done on a device, from
+ * arrays of the host, and each call below may also return what backend/cuda/device.h says; it sums
+ * in other orders only where backend/cuda/head.h says so. */
+sg_head_pass *sg_head_pass_alloc(sg_backend_kind backend);
 void sg_head_pass_free(sg_head_pass *pass);
 
 /* Sample j is token tokens[j] under row row[j]. */
@@ -87,6 +89,11 @@ typedef struct sg_divergence {
 sg_status sg_head_diverge(sg_head_pass *a, const sg_head *head_a, const void *hidden_a,
                           sg_head_pass *b, const sg_head *head_b, const void *hidden_b,
                           sg_divergence *divergence, sg_error *error);
+
+/* Logits can be asked for without a forward, of this head and these features, when they are loaded
+ * first. Only a device needs that. */
+sg_status sg_head_load(sg_head_pass *pass, const sg_head *head, const void *hidden, size_t rows,
+                       sg_error *error);
 
 /* All logits of rows first..first+count-1 into out[count][sg_head_padded(head)], real numbers of
  * the head's precision; padding is -inf. SG_ENOMEM. */

@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "policy/head.h"
-#include "policy/head_pass.h"
+#include "policy/head_device.h"
 
 typedef struct backward {
     sg_head_job job;
@@ -16,10 +16,9 @@ typedef struct backward {
     size_t packed_block;                 /* bytes of a full packed block of features */
 } backward;
 
-/* B of each row, and which rows have a push. */
-static sg_status find_active(backward *b, sg_error *error)
+sg_status sg_head_find_active(sg_head_pass *pass, const sg_head_samples *samples,
+                              const double *pushes, size_t *count, sg_error *error)
 {
-    sg_head_pass *pass = b->pass;
     size_t rows = pass->rows;
     if (sg_head_grow(pass, SG_ROOM_DIFFUSE, rows, sizeof(double), error) ||
         sg_head_grow(pass, SG_ROOM_ACTIVE, 2 * rows, sizeof(uint32_t), error))
@@ -28,19 +27,17 @@ static sg_status find_active(backward *b, sg_error *error)
     uint32_t *active = sg_head_at(pass, SG_ROOM_ACTIVE), *place = active + rows;
     memset(diffuse, 0, rows * sizeof *diffuse);
     memset(place, 0, rows * sizeof *place);
-    for (size_t i = 0; i < b->samples->count; i++) {
-        diffuse[b->samples->row[i]] += b->pushes[i];
-        place[b->samples->row[i]] |= b->pushes[i] != 0;
+    for (size_t i = 0; i < samples->count; i++) {
+        diffuse[samples->row[i]] += pushes[i];
+        place[samples->row[i]] |= pushes[i] != 0;
     }
-    b->active = 0;
+    *count = 0;
     for (size_t r = 0; r < rows; r++) {
         bool pushed = place[r];
-        place[r] = pushed ? (uint32_t)b->active : UINT32_MAX;
+        place[r] = pushed ? (uint32_t)*count : UINT32_MAX;
         if (pushed)
-            active[b->active++] = (uint32_t)r;
+            active[(*count)++] = (uint32_t)r;
     }
-    b->active_rows = active;
-    b->place = place;
     return SG_OK;
 }
 
@@ -215,8 +212,14 @@ sg_status sg_head_backward(sg_head_pass *pass, const sg_head *head, const void *
                   .diffuse = diffuse,
                   .gradient = gradient};
     const sg_head_job *job = &b.job;
+    if (pass->on_device)
+        return sg_head_device_backward(pass, head, samples, pushes, diffuse, gradient, error);
     if (sg_head_start(pass, head, &b.job, error) || sg_head_sort(pass, job, samples, error) ||
-        find_active(&b, error) || gather_hidden(&b, hidden, error))
+        sg_head_find_active(pass, samples, pushes, &b.active, error))
+        return SG_ENOMEM;
+    b.active_rows = sg_head_at(pass, SG_ROOM_ACTIVE);
+    b.place = b.active_rows + pass->rows;
+    if (gather_hidden(&b, hidden, error))
         return SG_ENOMEM;
     size_t row_bytes = job->width * job->real;
     /* A strip is a run of tiles whose part of the features' gradient is summed on its own. Their

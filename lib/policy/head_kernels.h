@@ -5,12 +5,11 @@
 #include <stddef.h>
 
 #include "backend/backend.h"
+#include "backend/head_math.h"
 
 /* Vector kernels on one row of a tile of logits. Rows are padded to a multiple of SG_HEAD_PAD with
  * logits -inf, whose probability is 0. Sums run in fixed lanes: the same bits on every instruction
  * set. */
-enum { SG_HEAD_TILE = 256, SG_HEAD_PAD = 32 };
-
 typedef struct sg_head_sums {
     double mass, plogp; /* sum pi, sum pi log pi */
     double squares;     /* sum pi^2 */

@@ -6,46 +6,29 @@
 
 #include "core/vec_math.h"
 #include "policy/head.h"
-#include "policy/head_pass.h"
+#include "policy/head_device.h"
 
 /* Draws name their tile first; then each tile serves all of its draws, so that its weights are
  * packed once. */
-static size_t find_tile(const sg_head_pass *pass, size_t tiles, size_t row, double u, double *share)
-{
-    const double *log_mass = sg_head_at(pass, SG_ROOM_LOG_MASS);
-    double norm = sg_head_log_norm(pass, row), before = 0, mass = 0;
-    size_t last = 0;
-    double total = 0, last_mass = 0, last_before = 0;
-    for (size_t t = 0; t < tiles; t++)
-        total += sg_exp(log_mass[t * pass->rows + row] - norm);
-    for (size_t t = 0; t < tiles; t++, before += mass) {
-        mass = sg_exp(log_mass[t * pass->rows + row] - norm);
-        if (!(mass > 0))
-            continue;
-        last = t;
-        last_mass = mass;
-        last_before = before;
-        if (u * total < before + mass)
-            break;
-    }
-    *share = (u * total - last_before) / last_mass;
-    return last;
-}
-
 sg_status sg_head_draw(sg_head_pass *pass, const sg_head *head, const void *hidden, size_t count,
                        const uint32_t *row, const double *uniform, int32_t *tokens,
                        double *log_prob, sg_error *error)
 {
     sg_head_job job;
     sg_head_samples draws = {count, tokens, row};
+    if (pass->on_device)
+        return sg_cuda_head_draw(pass->device, count, row, uniform, tokens, log_prob, error);
     if (sg_head_start(pass, head, &job, error) ||
         sg_head_grow(pass, SG_ROOM_PICKED, count, sizeof(double), error))
         return SG_ENOMEM;
     double *share = sg_head_at(pass, SG_ROOM_PICKED);
+    const double *log_mass = sg_head_at(pass, SG_ROOM_LOG_MASS);
 #pragma omp parallel for schedule(static) num_threads(pass->threads) if (pass->threads > 1)
     for (size_t i = 0; i < count; i++)
         tokens[i] =
-            (int32_t)(find_tile(pass, job.tiles, row[i], uniform[i], &share[i]) * SG_HEAD_TILE);
+            (int32_t)(sg_head_find_tile(log_mass, job.tiles, pass->rows, row[i],
+                                        sg_head_log_norm(pass, row[i]), uniform[i], &share[i]) *
+                      SG_HEAD_TILE);
     if (sg_head_sort(pass, &job, &draws, error))
         return SG_ENOMEM;
     const uint32_t *order = sg_head_at(pass, SG_ROOM_ORDER);
@@ -94,7 +77,8 @@ static void look_at(const sg_head_job *job, size_t tile, char *row, char *room, 
     job->kernels->look(sg_head_pad(split), row, log_norm, &sums[0]);
 }
 
-static sg_row_observation conclude(const sg_head_sums *head, const sg_head_sums *tail)
+sg_row_observation sg_head_conclude(const sg_head_sums *head, const sg_head_sums *tail,
+                                    double log_norm)
 {
     double entropy = -(head->plogp + tail->plogp);
     double max = head->max > tail->max ? head->max : tail->max;
@@ -103,7 +87,7 @@ static sg_row_observation conclude(const sg_head_sums *head, const sg_head_sums 
                             .tail_mass = tail->mass,
                             .tail_entropy_share = entropy > 0 ? -tail->plogp / entropy : 0,
                             .collision = head->squares + tail->squares,
-                            .max_prob = max, /* still a logit */
+                            .max_prob = sg_exp(max - log_norm),
                             .logit_range = max - min,
                             .underflowed = (size_t)(head->underflowed + tail->underflowed)};
     o.head_entropy = head->mass > 0 ? -head->plogp / head->mass + sg_log(head->mass) : 0;
@@ -117,6 +101,8 @@ sg_status sg_head_observe(sg_head_pass *pass, const sg_head *head, const void *h
 {
     sg_head_job job;
     size_t rows = pass->rows;
+    if (pass->on_device)
+        return sg_head_device_observe(pass, head, observation, error);
     if (sg_head_start(pass, head, &job, error) ||
         sg_head_grow(pass, SG_ROOM_PARTS, job.tiles * rows * 2, sizeof(sg_head_sums), error))
         return SG_ENOMEM;
@@ -150,8 +136,7 @@ sg_status sg_head_observe(sg_head_pass *pass, const sg_head *head, const void *h
                 sums[side].max = more->max > sums[side].max ? more->max : sums[side].max;
                 sums[side].min = more->min < sums[side].min ? more->min : sums[side].min;
             }
-        observation[r] = conclude(&sums[0], &sums[1]);
-        observation[r].max_prob = sg_exp(observation[r].max_prob - sg_head_log_norm(pass, r));
+        observation[r] = sg_head_conclude(&sums[0], &sums[1], sg_head_log_norm(pass, r));
     }
     return SG_OK;
 }
@@ -162,6 +147,8 @@ sg_status sg_head_diverge(sg_head_pass *a, const sg_head *head_a, const void *hi
 {
     sg_head_job job, job_b;
     size_t rows = a->rows;
+    if (a->on_device)
+        return sg_head_device_diverge(a, b, divergence, error);
     if (sg_head_start(a, head_a, &job, error) || sg_head_start(b, head_b, &job_b, error) ||
         sg_head_grow(a, SG_ROOM_PARTS, job.tiles * rows * 3, sizeof(double), error))
         return SG_ENOMEM;
@@ -204,6 +191,9 @@ sg_status sg_head_logits(sg_head_pass *pass, const sg_head *head, const void *hi
                          size_t count, void *out, sg_error *error)
 {
     sg_head_job job;
+    if (pass->on_device)
+        return sg_cuda_head_logits(pass->device, head->sharpness, first, count, out,
+                                   sg_head_padded(head), error);
     if (sg_head_start(pass, head, &job, error))
         return SG_ENOMEM;
     size_t lead = sg_head_padded(head);

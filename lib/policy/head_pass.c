@@ -29,15 +29,20 @@ static const sg_head_kernels *kernels_select(sg_precision precision)
     return &table[precision];
 }
 
-sg_head_pass *sg_head_pass_alloc(void)
+sg_head_pass *sg_head_pass_alloc(sg_backend_kind backend)
 {
-    return calloc(1, sizeof(sg_head_pass));
+    sg_head_pass *pass = calloc(1, sizeof *pass);
+    if (pass)
+        pass->on_device = backend == SG_BACKEND_CUDA;
+    return pass;
 }
 
 void sg_head_pass_free(sg_head_pass *pass)
 {
     for (int i = 0; pass && i < SG_ROOMS; i++)
         free(pass->rooms[i].bytes);
+    if (pass)
+        sg_cuda_head_free(pass->device);
     free(pass);
 }
 

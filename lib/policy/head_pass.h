@@ -2,6 +2,7 @@
 #ifndef SG_HEAD_PASS_H
 #define SG_HEAD_PASS_H
 
+#include "backend/cuda/head.h"
 #include "policy/head.h"
 #include "policy/head_kernels.h"
 #include "policy/net_matrix.h"
@@ -35,6 +36,8 @@ struct sg_head_pass {
     } rooms[SG_ROOMS];
     size_t rows;
     int threads;
+    bool on_device;
+    sg_cuda_head *device; /* from the first call on */
 };
 
 sg_status sg_head_grow(sg_head_pass *pass, enum sg_head_room room, size_t count, size_t size,
@@ -95,5 +98,13 @@ void sg_head_tile_logits(const sg_head_job *job, size_t tile, const void *packed
 /* Fills SG_ROOM_ORDER and SG_ROOM_FIRST. */
 sg_status sg_head_sort(sg_head_pass *pass, const sg_head_job *job, const sg_head_samples *samples,
                        sg_error *error);
+
+/* Fills SG_ROOM_DIFFUSE and SG_ROOM_ACTIVE; *active: rows with a push. */
+sg_status sg_head_find_active(sg_head_pass *pass, const sg_head_samples *samples,
+                              const double *pushes, size_t *active, sg_error *error);
+
+/* What a row looks like, from the sums over the head and over the tail. */
+sg_row_observation sg_head_conclude(const sg_head_sums *head, const sg_head_sums *tail,
+                                    double log_norm);
 
 #endif

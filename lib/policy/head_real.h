@@ -38,7 +38,7 @@ static double SG_NAME(log_mass)(size_t n, const void *logits)
     if (max == -(SG_REAL)INFINITY)
         return z[0] != z[0] ? (double)NAN : -(double)INFINITY;
     for (size_t i = 0; i < n; i++)
-        e[i] = SG_NAME(decay)(1, z[i] - max);
+        e[i] = SG_NAME(sg_decay)(1, z[i] - max);
     SG_REAL lane[SG_HEAD_PAD] = {0};
     for (size_t i = 0; i < n; i += SG_HEAD_PAD)
         for (size_t l = 0; l < SG_HEAD_PAD; l++)
@@ -56,7 +56,7 @@ static void SG_NAME(weigh)(size_t n, void *logits, double factor, double log_nor
     SG_REAL high = (SG_REAL)log_norm, low = (SG_REAL)(log_norm - (double)high);
     SG_REAL scale = (SG_REAL)factor;
     for (size_t i = 0; i < n; i++)
-        z[i] = SG_NAME(decay)(scale, (z[i] - high) - low);
+        z[i] = SG_NAME(sg_decay)(scale, (z[i] - high) - low);
 }
 
 static void SG_NAME(add)(size_t n, const void *row, void *total)
@@ -75,7 +75,7 @@ static void SG_NAME(look)(size_t n, const void *logits, double log_norm, sg_head
     for (size_t i = 0; i < n; i++) {
         double x = (double)z[i] - log_norm;
         t[i] = x < SG_LEAST ? SG_LEAST : x;
-        e[i] = decay_f64(1, x < SG_LEAST ? -1000.0 : x); /* 0 log 0 = 0 */
+        e[i] = sg_decay_f64(1, x < SG_LEAST ? -1000.0 : x); /* 0 log 0 = 0 */
         lost[i] = (x < SG_LEAST && x > -(double)INFINITY) ? 1.0 : 0.0;
         low[i] = x > -(double)INFINITY ? -(double)z[i] : -(double)INFINITY;
     }
@@ -111,8 +111,8 @@ static void SG_NAME(compare)(size_t n, const void *logits_a, double norm_a, cons
         s = s < -1e4 ? -1e4 : s;
         t = t < -1e4 ? -1e4 : t;
         double p = sg_exp(s), q = sg_exp(t);
-        ab[i] = kl_term(p, q, t - s);
-        ba[i] = kl_term(q, p, s - t);
+        ab[i] = sg_kl_term(p, q, t - s);
+        ba[i] = sg_kl_term(q, p, s - t);
         apart[i] = fabs(p - q);
     }
     for (size_t i = 0; i < n; i++) {
@@ -125,17 +125,8 @@ static void SG_NAME(compare)(size_t n, const void *logits_a, double norm_a, cons
 static size_t SG_NAME(find)(size_t n, const void *logits, double share)
 {
     const SG_REAL *z = logits;
-    double e[SG_HEAD_TILE], max = (double)SG_NAME(greatest)(n, z), sum = 0, before = 0;
-    size_t last = 0;
-    for (size_t i = 0; i < n; i++) {
+    double e[SG_HEAD_TILE], max = (double)SG_NAME(greatest)(n, z);
+    for (size_t i = 0; i < n; i++)
         e[i] = sg_exp((double)z[i] - max);
-        sum += e[i];
-        last = e[i] > 0 ? i : last;
-    }
-    for (size_t i = 0; i < last; i++) {
-        before += e[i];
-        if (share * sum < before)
-            return i;
-    }
-    return last;
+    return sg_head_find(n, e, share);
 }

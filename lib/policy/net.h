@@ -127,6 +127,9 @@ size_t sg_net_unroll(const sg_net_config *config, const sg_net_sequences *sequen
  * computation, and their pushes are summed. Rows are numbered as they first occur. */
 typedef struct sg_net_pass sg_net_pass;
 sg_net_pass *sg_net_pass_alloc(void); /* NULL: no memory */
+/* With the output layer on that backend, everything else on the CPU. Calls may then also return what
+ * backend/cuda/device.h says. */
+sg_net_pass *sg_net_pass_alloc_on(sg_backend_kind backend);
 void sg_net_pass_free(sg_net_pass *pass);
 
 /* log pi of the batch's tokens (log_prob: [N], may be NULL without tokens). The batch's arrays must

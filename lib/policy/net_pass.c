@@ -5,14 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-sg_net_pass *sg_net_pass_alloc(void)
+sg_net_pass *sg_net_pass_alloc_on(sg_backend_kind backend)
 {
     sg_net_pass *pass = calloc(1, sizeof *pass);
-    if (pass && !(pass->head = sg_head_pass_alloc())) {
+    if (pass && !(pass->head = sg_head_pass_alloc(backend))) {
         free(pass);
         return NULL;
     }
     return pass;
+}
+
+sg_net_pass *sg_net_pass_alloc(void)
+{
+    return sg_net_pass_alloc_on(SG_BACKEND_CPU);
 }
 
 void sg_net_pass_free(sg_net_pass *pass)

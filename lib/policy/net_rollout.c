@@ -78,6 +78,8 @@ static sg_status draw_rows(turn *t, sg_error *error)
     if (!logits || !room)
         status = sg_fail(error, SG_ENOMEM, "the sampler needs another %.3g GiB of memory",
                          (double)(group * padded + (size_t)threads * 2 * n) * 8 * 0x1p-30);
+    if (!status)
+        status = sg_head_load(t->pass->head, &head, t->pass->h, rows, error);
     for (size_t start = 0; start < rows && !status; start += group) {
         size_t m = rows - start < group ? rows - start : group;
         status = sg_head_logits(t->pass->head, &head, t->pass->h, start, m, logits, error);

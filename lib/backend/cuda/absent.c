@@ -3,6 +3,7 @@
 #include "backend/cuda/bandits.h"
 #include "backend/cuda/device.h"
 #include "backend/cuda/gates.h"
+#include "backend/cuda/head.h"
 #include "backend/cuda/machine.h"
 #include "backend/rows.h"
 
@@ -176,17 +177,39 @@ void sg_cuda_bandits_free(sg_cuda_bandits *bandits)
 }
 
 sg_cuda_stream *sg_cuda_bandits_stream(const sg_cuda_bandits *bandits)
+/* head.h */
+
+sg_status sg_cuda_head_alloc(sg_cuda_head **head, sg_error *error)
+{
+    *head = NULL;
+    return absent(error);
+}
+
+void sg_cuda_head_free(sg_cuda_head *head)
+{
+}
+
+void sg_cuda_head_limit(sg_cuda_head *head, size_t bytes)
+{
+}
+
+sg_cuda_stream *sg_cuda_head_stream(const sg_cuda_head *head)
 {
     return NULL;
 }
 
 sg_status sg_cuda_bandits_queue(sg_cuda_bandits *bandits, sg_error *error)
+sg_status sg_cuda_head_load(sg_cuda_head *head, const sg_cuda_layer *layer, const void *hidden,
+                            size_t rows, sg_error *error)
 {
     return absent(error);
 }
 
 sg_status sg_cuda_bandits_fetch(sg_cuda_bandits *bandits, double *value, double *logits,
                                 sg_error *error)
+sg_status sg_cuda_head_forward(sg_cuda_head *head, size_t count, const int32_t *tokens,
+                               const uint32_t *row, double *log_prob, double *log_norm,
+                               sg_error *error)
 {
     return absent(error);
 }
@@ -194,6 +217,43 @@ sg_status sg_cuda_bandits_fetch(sg_cuda_bandits *bandits, double *value, double 
 /* rows.h of the folder above */
 
 sg_status sg_cuda_rows_alloc(sg_rows **rows, const sg_rows_config *config, sg_error *error)
+sg_status sg_cuda_head_backward(sg_cuda_head *head, const sg_cuda_push *push, void *weights,
+                                void *bias, void *hidden, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_head_queue_forward(sg_cuda_head *head, size_t count, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_head_queue_backward(sg_cuda_head *head, const sg_cuda_push *push, bool bias,
+                                      bool hidden, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_head_draw(sg_cuda_head *head, size_t count, const uint32_t *row,
+                            const double *uniform, int32_t *tokens, double *log_prob,
+                            sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_head_observe(sg_cuda_head *head, size_t split, sg_cuda_head_sums *sums,
+                               sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_head_diverge(sg_cuda_head *a, sg_cuda_head *b, double *sums, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_head_logits(sg_cuda_head *head, double sharpness, size_t first, size_t count,
+                              void *out, size_t lead, sg_error *error)
 {
     return absent(error);
 }

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Draws from the output layer on the device, and sums over the vocabulary. */
+#include "backend/cuda/launch.h"
+
+#include "backend/cuda/head_parts.h"
+
+namespace
+{
+
+enum { THREADS = SG_CUDA_HEAD_THREADS, WARP = SG_CUDA_HEAD_WARP, WARPS = SG_CUDA_HEAD_WARPS };
+static_assert((int)THREADS == (int)SG_HEAD_TILE, "a thread for each token of a tile");
+const char *const looking = "looking at rows of logits";
+
+/* The tile of each draw, kept as its first token, and the share inside it. */
+__global__ void __launch_bounds__(THREADS)
+    find_tiles(size_t count, size_t tiles, size_t rows, const uint32_t *__restrict__ row,
+               const double *__restrict__ log_mass, const double *__restrict__ log_norm,
+               const double *__restrict__ uniform, int32_t *tokens, double *share)
+{
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < count)
+        tokens[i] = (int32_t)(sg_head_find_tile(log_mass, tiles, rows, row[i], log_norm[row[i]],
+                                                uniform[i], &share[i]) *
+                              SG_HEAD_TILE);
+}
+
+/* A block makes the logits of a draw's tile again and finds the token in it; value[i] becomes its
+ * log-probability. */
+template <typename real>
+__global__ void __launch_bounds__(THREADS)
+    draw(sg_cuda_layer layer, const real *__restrict__ hidden, const uint32_t *__restrict__ row,
+         const double *__restrict__ share, const double *__restrict__ log_norm, int32_t *tokens,
+         double *value)
+{
+    __shared__ real greatest[WARPS], logits[THREADS];
+    __shared__ double weight[THREADS];
+    size_t i = blockIdx.x, v = (size_t)tokens[i] + threadIdx.x;
+    real z = -(real)INFINITY;
+    if (v < layer.vocabulary) {
+        const real *w = (const real *)layer.weights + v * layer.width,
+                   *h = hidden + row[i] * layer.width;
+        z = 0;
+        for (size_t k = 0; k < layer.width; k++)
+            z += h[k] * w[k];
+        z = sg_cuda_finish(z, (const real *)layer.bias, v, (real)layer.sharpness);
+    }
+    real max = sg_cuda_greatest(z);
+    if (threadIdx.x % WARP == 0)
+        greatest[threadIdx.x / WARP] = max;
+    logits[threadIdx.x] = z;
+    __syncthreads();
+    max = -(real)INFINITY;
+    for (int w = 0; w < WARPS; w++)
+        max = greatest[w] > max ? greatest[w] : max;
+    weight[threadIdx.x] = sg_exp((double)z - (double)max);
+    __syncthreads();
+    if (threadIdx.x != 0)
+        return;
+    size_t found = sg_head_find(THREADS, weight, share[i]);
+    tokens[i] += (int32_t)found;
+    value[i] = (double)logits[found] - log_norm[row[i]];
+}
+
+__device__ double sum_of_block(double x, double *shared)
+{
+    for (int half = WARP / 2; half > 0; half /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, half);
+    if (threadIdx.x % WARP == 0)
+        shared[threadIdx.x / WARP] = x;
+    __syncthreads();
+    double sum = 0;
+    for (int w = 0; w < WARPS; w++)
+        sum += shared[w];
+    __syncthreads();
+    return sum;
+}
+
+__device__ double greatest_of_block(double x, double *shared)
+{
+    x = sg_cuda_greatest(x);
+    if (threadIdx.x % WARP == 0)
+        shared[threadIdx.x / WARP] = x;
+    __syncthreads();
+    for (int w = 0; w < WARPS; w++)
+        x = shared[w] > x ? shared[w] : x;
+    __syncthreads();
+    return x;
+}
+
+/* One token, in the words of the CPU's `look`; min is the greatest of -z. */
+__device__ void look_at(double z, double log_norm, double least, sg_cuda_head_sums *sums)
+{
+    double x = z - log_norm;
+    double t = x < least ? least : x, e = sg_decay_f64(1, x < least ? -1000.0 : x);
+    sums->mass += e;
+    sums->plogp += e * t;
+    sums->squares += e * e;
+    sums->underflowed += x < least && x > -(double)INFINITY ? 1.0 : 0.0;
+    sums->max = z > sums->max ? z : sums->max;
+    sums->min = x > -(double)INFINITY && -z > sums->min ? -z : sums->min;
+}
+
+/* A block for each row of the chunk adds its parts, one after the other, to the row's sums. */
+template <typename real>
+__global__ void __launch_bounds__(THREADS)
+    look(sg_cuda_chunk chunk, size_t split, double least, const real *__restrict__ logits,
+         const double *__restrict__ log_norm, sg_cuda_head_sums *all)
+{
+    __shared__ double shared[WARPS];
+    const real *z = logits + blockIdx.x * chunk.lead;
+    double norm = log_norm[chunk.row + blockIdx.x];
+    const sg_cuda_head_sums none = {0, 0, 0, -(double)INFINITY, -(double)INFINITY, 0};
+    for (int side = 0; side < 2; side++) {
+        sg_cuda_head_sums *to = &all[(chunk.row + blockIdx.x) * 2 + side], total = none;
+        if (chunk.token > 0)
+            total = *to;
+        __syncthreads(); /* thread 0 writes it below */
+        for (size_t part = 0; part < chunk.n; part += SG_CUDA_HEAD_PART) {
+            sg_cuda_head_sums own = none;
+            size_t stop = chunk.n - part < SG_CUDA_HEAD_PART ? chunk.n : part + SG_CUDA_HEAD_PART;
+            for (size_t v = part + threadIdx.x; v < stop; v += THREADS)
+                if ((chunk.token + v >= split) == (side == 1))
+                    look_at((double)z[v], norm, least, &own);
+            total.mass += sum_of_block(own.mass, shared);
+            total.plogp += sum_of_block(own.plogp, shared);
+            total.squares += sum_of_block(own.squares, shared);
+            total.underflowed += sum_of_block(own.underflowed, shared);
+            double max = greatest_of_block(own.max, shared),
+                   min = greatest_of_block(own.min, shared);
+            total.max = max > total.max ? max : total.max;
+            total.min = min > total.min ? min : total.min;
+        }
+        if (threadIdx.x == 0)
+            *to = total;
+    }
+}
+
+/* The same for how far two policies are apart. */
+template <typename real>
+__global__ void __launch_bounds__(THREADS)
+    compare(sg_cuda_chunk chunk, const real *__restrict__ logits_a,
+            const double *__restrict__ norm_a, const real *__restrict__ logits_b,
+            const double *__restrict__ norm_b, double *all)
+{
+    __shared__ double shared[WARPS];
+    size_t row = chunk.row + blockIdx.x;
+    const real *a = logits_a + blockIdx.x * chunk.lead, *b = logits_b + blockIdx.x * chunk.lead;
+    double total[3], *to = all + row * 3;
+    for (int k = 0; k < 3; k++)
+        total[k] = chunk.token > 0 ? to[k] : 0;
+    __syncthreads(); /* thread 0 writes them below */
+    for (size_t part = 0; part < chunk.n; part += SG_CUDA_HEAD_PART) {
+        double own[3] = {0, 0, 0};
+        size_t stop = chunk.n - part < SG_CUDA_HEAD_PART ? chunk.n : part + SG_CUDA_HEAD_PART;
+        for (size_t v = part + threadIdx.x; v < stop; v += THREADS) {
+            double s = (double)a[v] - norm_a[row], t = (double)b[v] - norm_b[row];
+            s = s < -1e4 ? -1e4 : s;
+            t = t < -1e4 ? -1e4 : t;
+            double p = sg_exp(s), q = sg_exp(t);
+            own[0] += sg_kl_term(p, q, t - s);
+            own[1] += sg_kl_term(q, p, s - t);
+            own[2] += 0.5 * fabs(p - q);
+        }
+        for (int k = 0; k < 3; k++)
+            total[k] += sum_of_block(own[k], shared);
+    }
+    if (threadIdx.x == 0)
+        for (int k = 0; k < 3; k++)
+            to[k] = total[k];
+}
+
+template <typename real> cudaError_t launch_draw(const sg_cuda_head *head, size_t count)
+{
+    return SG_LAUNCH(draw<real>, (unsigned)count, THREADS, 0, head->stream, head->layer,
+                     sg_cuda_head_at<real>(head, SG_CUDA_ROOM_HIDDEN),
+                     sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_ROWS),
+                     sg_cuda_head_at<double>(head, SG_CUDA_ROOM_SHARES),
+                     sg_cuda_head_at<double>(head, SG_CUDA_ROOM_LOG_NORM),
+                     sg_cuda_head_at<int32_t>(head, SG_CUDA_ROOM_TOKENS),
+                     sg_cuda_head_at<double>(head, SG_CUDA_ROOM_VALUES));
+}
+
+template <typename real>
+cudaError_t launch_look(const sg_cuda_head *head, const sg_cuda_chunk &chunk, size_t split)
+{
+    double least = sizeof(real) == sizeof(float) ? -87.0 : -708.0;
+    return SG_LAUNCH(look<real>, (unsigned)chunk.m, THREADS, 0, head->stream, chunk, split, least,
+                     sg_cuda_head_at<real>(head, SG_CUDA_ROOM_LOGITS),
+                     sg_cuda_head_at<double>(head, SG_CUDA_ROOM_LOG_NORM),
+                     sg_cuda_head_at<sg_cuda_head_sums>(head, SG_CUDA_ROOM_SUMS));
+}
+
+template <typename real>
+cudaError_t launch_compare(const sg_cuda_head *a, const sg_cuda_head *b, const sg_cuda_chunk &chunk)
+{
+    return SG_LAUNCH(compare<real>, (unsigned)chunk.m, THREADS, 0, a->stream, chunk,
+                     sg_cuda_head_at<real>(a, SG_CUDA_ROOM_LOGITS),
+                     sg_cuda_head_at<double>(a, SG_CUDA_ROOM_LOG_NORM),
+                     sg_cuda_head_at<real>(b, SG_CUDA_ROOM_LOGITS),
+                     sg_cuda_head_at<double>(b, SG_CUDA_ROOM_LOG_NORM),
+                     sg_cuda_head_at<double>(a, SG_CUDA_ROOM_SUMS));
+}
+
+} // namespace
+
+extern "C" sg_status sg_cuda_head_draw(sg_cuda_head *head, size_t count, const uint32_t *row,
+                                       const double *uniform, int32_t *tokens, double *log_prob,
+                                       sg_error *error)
+{
+    if (count == 0)
+        return SG_OK;
+    sg_status status =
+        sg_cuda_head_reserve(head, SG_CUDA_ROOM_TOKENS, count * sizeof *tokens, error);
+    if (status == SG_OK)
+        status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_SHARES, count * sizeof(double), error);
+    if (status == SG_OK)
+        status = sg_cuda_head_put(head, SG_CUDA_ROOM_ROWS, row, count * sizeof *row, error);
+    if (status == SG_OK)
+        status =
+            sg_cuda_head_put(head, SG_CUDA_ROOM_VALUES, uniform, count * sizeof *uniform, error);
+    if (status == SG_OK)
+        status =
+            sg_cuda_check(SG_LAUNCH(find_tiles, (unsigned)((count + THREADS - 1) / THREADS),
+                                    THREADS, 0, head->stream, count, sg_cuda_head_tiles(head),
+                                    head->rows, sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_ROWS),
+                                    sg_cuda_head_at<double>(head, SG_CUDA_ROOM_LOG_MASS),
+                                    sg_cuda_head_at<double>(head, SG_CUDA_ROOM_LOG_NORM),
+                                    sg_cuda_head_at<double>(head, SG_CUDA_ROOM_VALUES),
+                                    sg_cuda_head_at<int32_t>(head, SG_CUDA_ROOM_TOKENS),
+                                    sg_cuda_head_at<double>(head, SG_CUDA_ROOM_SHARES)),
+                          "drawing tokens", error);
+    if (status == SG_OK)
+        status = sg_cuda_check(head->layer.precision == SG_FP32 ? launch_draw<float>(head, count)
+                                                                : launch_draw<double>(head, count),
+                               "drawing tokens", error);
+    if (status == SG_OK)
+        status = sg_cuda_head_get(head, SG_CUDA_ROOM_TOKENS, tokens, count * sizeof *tokens, error);
+    if (status == SG_OK && log_prob)
+        status =
+            sg_cuda_head_get(head, SG_CUDA_ROOM_VALUES, log_prob, count * sizeof *log_prob, error);
+    return status;
+}
+
+extern "C" sg_status sg_cuda_head_observe(sg_cuda_head *head, size_t split, sg_cuda_head_sums *sums,
+                                          sg_error *error)
+{
+    size_t rows = head->rows, bytes = rows * 2 * sizeof *sums;
+    const void *hidden = head->rooms[SG_CUDA_ROOM_HIDDEN].at;
+    sg_cuda_chunk chunk;
+    sg_status status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_SUMS, bytes, error);
+    if (status == SG_OK)
+        status = sg_cuda_chunk_first(head, rows, &chunk, error);
+    for (bool more = true; more && status == SG_OK;
+         more = status == SG_OK && sg_cuda_chunk_next(head, rows, &chunk)) {
+        status = sg_cuda_head_chunk_logits(head, &chunk, hidden, error);
+        if (status == SG_OK)
+            status = sg_cuda_check(head->layer.precision == SG_FP32
+                                       ? launch_look<float>(head, chunk, split)
+                                       : launch_look<double>(head, chunk, split),
+                                   looking, error);
+    }
+    if (status == SG_OK)
+        status = sg_cuda_head_get(head, SG_CUDA_ROOM_SUMS, sums, bytes, error);
+    for (size_t i = 0; i < 2 * rows && status == SG_OK; i++)
+        sums[i].min = -sums[i].min;
+    return status;
+}
+
+extern "C" sg_status sg_cuda_head_diverge(sg_cuda_head *a, sg_cuda_head *b, double *sums,
+                                          sg_error *error)
+{
+    size_t rows = a->rows, bytes = rows * 3 * sizeof *sums;
+    sg_cuda_chunk chunk, other;
+    sg_status status = sg_cuda_head_reserve(a, SG_CUDA_ROOM_SUMS, bytes, error);
+    if (status == SG_OK)
+        status = sg_cuda_chunk_first(a, rows, &chunk, error);
+    if (status == SG_OK)
+        status = sg_cuda_head_reserve(b, SG_CUDA_ROOM_LOGITS,
+                                      chunk.most * chunk.lead * sg_cuda_head_real(b), error);
+    for (bool more = true; more && status == SG_OK;
+         more = status == SG_OK && sg_cuda_chunk_next(a, rows, &chunk)) {
+        other = chunk;
+        status = sg_cuda_head_chunk_logits(a, &chunk, a->rooms[SG_CUDA_ROOM_HIDDEN].at, error);
+        if (status == SG_OK)
+            status = sg_cuda_head_chunk_logits(b, &other, b->rooms[SG_CUDA_ROOM_HIDDEN].at, error);
+        if (status == SG_OK)
+            status = sg_cuda_stream_wait(b->stream, error);
+        if (status == SG_OK)
+            status =
+                sg_cuda_check(a->layer.precision == SG_FP32 ? launch_compare<float>(a, b, chunk)
+                                                            : launch_compare<double>(a, b, chunk),
+                              looking, error);
+        if (status == SG_OK)
+            status = sg_cuda_stream_wait(a->stream, error); /* before b's logits change */
+    }
+    return status ? status : sg_cuda_head_get(a, SG_CUDA_ROOM_SUMS, sums, bytes, error);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_CUDA_HEAD_PARTS_H
+#define SG_CUDA_HEAD_PARTS_H
+
+#include "backend/cuda/head.h"
+#include "backend/head_math.h"
+
+/* What the .cu files of the output layer share. */
+
+/* Chunks start at multiples of SG_CUDA_HEAD_PART tokens, and what is summed over the vocabulary in
+ * parts is cut there: so results do not depend on the chunks. */
+enum { SG_CUDA_HEAD_PART = 1024, SG_CUDA_HEAD_THREADS = 256, SG_CUDA_HEAD_WARP = 32 };
+enum { SG_CUDA_HEAD_WARPS = SG_CUDA_HEAD_THREADS / SG_CUDA_HEAD_WARP };
+
+/* Device memory that is kept from call to call and only grows. */
+enum sg_cuda_head_room {
+    SG_CUDA_ROOM_WEIGHTS,
+    SG_CUDA_ROOM_BIAS,
+    SG_CUDA_ROOM_HIDDEN,
+    SG_CUDA_ROOM_LOGITS,
+    SG_CUDA_ROOM_LOG_MASS, /* [tiles][rows] */
+    SG_CUDA_ROOM_LOG_NORM, /* [rows] */
+    SG_CUDA_ROOM_TOKENS,   /* of samples or draws: */
+    SG_CUDA_ROOM_ROWS,
+    SG_CUDA_ROOM_VALUES, /* log-probabilities, uniforms */
+    SG_CUDA_ROOM_SHARES,
+    SG_CUDA_ROOM_PLACES, /* of samples with a push: */
+    SG_CUDA_ROOM_PUSHED, /* their tokens */
+    SG_CUDA_ROOM_PUSHES,
+    SG_CUDA_ROOM_ACTIVE,
+    SG_CUDA_ROOM_DIFFUSE,
+    SG_CUDA_ROOM_COMPACT, /* features of the active rows */
+    SG_CUDA_ROOM_PARTS,   /* [parts of a chunk][rows of a chunk][width] */
+    SG_CUDA_ROOM_WEIGHT_GRADIENT,
+    SG_CUDA_ROOM_BIAS_GRADIENT,
+    SG_CUDA_ROOM_HIDDEN_GRADIENT,
+    SG_CUDA_ROOM_SUMS,
+    SG_CUDA_ROOMS
+};
+
+struct sg_cuda_head {
+    struct {
+        void *at;
+        size_t bytes;
+    } rooms[SG_CUDA_ROOMS];
+    sg_cuda_stream *stream;
+    size_t limit;        /* bytes of logits */
+    sg_cuda_layer layer; /* weights and bias on the device */
+    size_t rows;
+};
+
+/* A chunk: rows row.. + m under tokens token.. + n; logits lie at [i * lead + j]. m <= most. */
+struct sg_cuda_chunk {
+    size_t row, m, token, n, lead, most;
+};
+
+sg_status sg_cuda_head_reserve(sg_cuda_head *head, sg_cuda_head_room room, size_t bytes,
+                               sg_error *error);
+template <typename T> T *sg_cuda_head_at(const sg_cuda_head *head, sg_cuda_head_room room)
+{
+    return (T *)head->rooms[room].at;
+}
+sg_status sg_cuda_head_put(sg_cuda_head *head, sg_cuda_head_room room, const void *from,
+                           size_t bytes, sg_error *error);
+sg_status sg_cuda_head_get(const sg_cuda_head *head, sg_cuda_head_room room, void *to, size_t bytes,
+                           sg_error *error);
+
+static inline size_t sg_cuda_head_real(const sg_cuda_head *head)
+{
+    return head->layer.precision == SG_FP32 ? sizeof(float) : sizeof(double);
+}
+static inline size_t sg_cuda_head_tiles(const sg_cuda_head *head)
+{
+    return (head->layer.vocabulary + SG_HEAD_TILE - 1) / SG_HEAD_TILE;
+}
+
+/* The first chunk of `rows` rows, with room for its logits; then the next one. Rows run fastest, so tokens
+ * have all of their rows before the next tokens come. */
+sg_status sg_cuda_chunk_first(sg_cuda_head *head, size_t rows, sg_cuda_chunk *chunk,
+                              sg_error *error);
+bool sg_cuda_chunk_next(const sg_cuda_head *head, size_t rows, sg_cuda_chunk *chunk);
+
+/* Queue the logits of a chunk under `hidden`, the features of the rows. */
+sg_status sg_cuda_head_chunk_logits(const sg_cuda_head *head, const sg_cuda_chunk *chunk,
+                                    const void *hidden, sg_error *error);
+
+/* ---- in kernels */
+
+__device__ inline float sg_cuda_decay(float factor, float x)
+{
+    return sg_decay_f32(factor, x);
+}
+__device__ inline double sg_cuda_decay(double factor, double x)
+{
+    return sg_decay_f64(factor, x);
+}
+
+/* A logit from the product. */
+template <typename real>
+__device__ real sg_cuda_finish(real z, const real *bias, size_t token, real sharpness)
+{
+    if (bias)
+        return (z + bias[token]) * sharpness;
+    return sharpness != 1 ? z * sharpness : z;
+}
+
+/* The greatest of the warp, to all lanes; NaN is skipped. */
+template <typename real> __device__ real sg_cuda_greatest(real x)
+{
+    for (int half = SG_CUDA_HEAD_WARP / 2; half > 0; half /= 2) {
+        real other = __shfl_xor_sync(0xffffffffu, x, half);
+        x = other > x || x != x ? other : x;
+    }
+    return x;
+}
+
+#endif

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The output layer on a CUDA device: who has a push, and in which order. */
+#include "policy/head_device.h"
+
+#include <string.h>
+
+sg_status sg_head_device_load(sg_head_pass *pass, const sg_head *head, const void *hidden,
+                              size_t rows, sg_error *error)
+{
+    sg_cuda_layer layer = {head->vocabulary, head->width,   head->precision,
+                           head->sharpness,  head->weights, head->bias};
+    sg_status status = pass->device ? SG_OK : sg_cuda_head_alloc(&pass->device, error);
+    pass->rows = rows;
+    return status ? status : sg_cuda_head_load(pass->device, &layer, hidden, rows, error);
+}
+
+sg_status sg_head_device_forward(sg_head_pass *pass, const sg_head *head, const void *hidden,
+                                 size_t rows, const sg_head_samples *samples, double *log_prob,
+                                 sg_error *error)
+{
+    const sg_head_samples none = {0};
+    samples = samples ? samples : &none;
+    sg_status status = sg_head_device_load(pass, head, hidden, rows, error);
+    if (!status)
+        status = sg_head_grow(pass, SG_ROOM_LOG_NORM, rows, sizeof(double), error);
+    return status
+               ? status
+               : sg_cuda_head_forward(pass->device, samples->count, samples->tokens, samples->row,
+                                      log_prob, sg_head_at(pass, SG_ROOM_LOG_NORM), error);
+}
+
+/* order[i]: sample of place i when samples are sorted by key[sample] < keys, equal keys staying as they are in
+ * `before` (NULL: as they came). first: [keys + 1], room. */
+static void sort(size_t count, size_t keys, const uint32_t *key, const uint32_t *before,
+                 uint32_t *order, size_t *first)
+{
+    memset(first, 0, (keys + 1) * sizeof *first);
+    for (size_t i = 0; i < count; i++)
+        first[key[i] + 1]++;
+    for (size_t k = 0; k < keys; k++)
+        first[k + 1] += first[k];
+    for (size_t i = 0; i < count; i++) {
+        uint32_t sample = before ? before[i] : (uint32_t)i;
+        order[first[key[sample]]++] = sample;
+    }
+}
+
+/* Samples of rows with a push by row, then token; the factor of pi in each such row. */
+static sg_status sort_pushes(sg_head_pass *pass, const sg_head *head,
+                             const sg_head_samples *samples, const double *pushes,
+                             sg_cuda_push *sorted, sg_error *error)
+{
+    size_t n = samples->count, rows = pass->rows,
+           keys = rows > head->vocabulary ? rows : head->vocabulary;
+    if (sg_head_grow(pass, SG_ROOM_ORDER, 4 * n, sizeof(uint32_t), error) ||
+        sg_head_grow(pass, SG_ROOM_COUNTS, keys + 1, sizeof(size_t), error) ||
+        sg_head_grow(pass, SG_ROOM_PICKED, n, sizeof(double), error) ||
+        sg_head_grow(pass, SG_ROOM_PARTS, rows, sizeof(double), error) ||
+        sg_head_find_active(pass, samples, pushes, &sorted->rows, error))
+        return SG_ENOMEM;
+    uint32_t *by_token = sg_head_at(pass, SG_ROOM_ORDER), *order = by_token + n, *place = order + n;
+    int32_t *tokens = (int32_t *)(place + n);
+    size_t *first = sg_head_at(pass, SG_ROOM_COUNTS);
+    double *push = sg_head_at(pass, SG_ROOM_PICKED), *factor = sg_head_at(pass, SG_ROOM_PARTS);
+    const double *diffuse = sg_head_at(pass, SG_ROOM_DIFFUSE);
+    const uint32_t *active = sg_head_at(pass, SG_ROOM_ACTIVE), *place_of = active + rows;
+    sort(n, head->vocabulary, (const uint32_t *)samples->tokens, NULL, by_token, first);
+    sort(n, rows, samples->row, by_token, order, first);
+    sorted->count = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t sample = order[i];
+        if (place_of[samples->row[sample]] == UINT32_MAX)
+            continue;
+        place[sorted->count] = place_of[samples->row[sample]];
+        tokens[sorted->count] = samples->tokens[sample];
+        push[sorted->count++] = pushes[sample] * head->sharpness;
+    }
+    for (size_t a = 0; a < sorted->rows; a++)
+        factor[a] = -diffuse[active[a]] * head->sharpness;
+    sorted->active = active;
+    sorted->diffuse = factor;
+    sorted->place = place;
+    sorted->tokens = tokens;
+    sorted->push = push;
+    return SG_OK;
+}
+
+sg_status sg_head_device_backward(sg_head_pass *pass, const sg_head *head,
+                                  const sg_head_samples *samples, const double *pushes,
+                                  sg_diffuse diffuse, const sg_head_gradient *gradient,
+                                  sg_error *error)
+{
+    sg_cuda_push sorted = {.diffuse_for = diffuse == SG_DIFFUSE_KEEP   ? SG_CUDA_DIFFUSE_ALL
+                                          : diffuse == SG_DIFFUSE_DROP ? SG_CUDA_DIFFUSE_NONE
+                                                                       : SG_CUDA_DIFFUSE_HIDDEN};
+    sg_status status = sort_pushes(pass, head, samples, pushes, &sorted, error);
+    if (status)
+        return status;
+    if (sorted.rows > 0)
+        return sg_cuda_head_backward(pass->device, &sorted, gradient->weights, gradient->bias,
+                                     gradient->hidden, error);
+    size_t real = sg_real_size(head->precision);
+    memset(gradient->weights, 0, head->vocabulary * head->width * real);
+    if (gradient->bias)
+        memset(gradient->bias, 0, head->vocabulary * real);
+    if (gradient->hidden)
+        memset(gradient->hidden, 0, pass->rows * head->width * real);
+    return SG_OK;
+}
+
+sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
+                                 sg_row_observation *observation, sg_error *error)
+{
+    size_t rows = pass->rows;
+    sg_status status =
+        sg_head_grow(pass, SG_ROOM_PARTS, rows * 2, sizeof(sg_cuda_head_sums), error);
+    sg_cuda_head_sums *sums = sg_head_at(pass, SG_ROOM_PARTS);
+    if (!status)
+        status = sg_cuda_head_observe(pass->device, head->head_tokens, sums, error);
+    for (size_t r = 0; r < rows && !status; r++) {
+        sg_head_sums side[2];
+        for (int k = 0; k < 2; k++) {
+            const sg_cuda_head_sums *from = &sums[2 * r + (size_t)k];
+            side[k] = (sg_head_sums){from->mass, from->plogp, from->squares,
+                                     from->max,  from->min,   from->underflowed};
+        }
+        observation[r] = sg_head_conclude(&side[0], &side[1], sg_head_log_norm(pass, r));
+    }
+    return status;
+}
+
+sg_status sg_head_device_diverge(sg_head_pass *a, sg_head_pass *b, sg_divergence *divergence,
+                                 sg_error *error)
+{
+    sg_status status = sg_head_grow(a, SG_ROOM_PARTS, a->rows * 3, sizeof(double), error);
+    double *sums = sg_head_at(a, SG_ROOM_PARTS);
+    if (!status)
+        status = sg_cuda_head_diverge(a->device, b->device, sums, error);
+    for (size_t r = 0; r < a->rows && !status; r++)
+        divergence[r] = (sg_divergence){sums[3 * r], sums[3 * r + 1], sums[3 * r + 2]};
+    return status;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_HEAD_DEVICE_H
+#define SG_HEAD_DEVICE_H
+
+#include "policy/head_pass.h"
+
+/* The output layer on a CUDA device: what head.h declares, for a pass of that backend. */
+sg_status sg_head_device_load(sg_head_pass *pass, const sg_head *head, const void *hidden,
+                              size_t rows, sg_error *error);
+sg_status sg_head_device_forward(sg_head_pass *pass, const sg_head *head, const void *hidden,
+                                 size_t rows, const sg_head_samples *samples, double *log_prob,
+                                 sg_error *error);
+sg_status sg_head_device_backward(sg_head_pass *pass, const sg_head *head,
+                                  const sg_head_samples *samples, const double *pushes,
+                                  sg_diffuse diffuse, const sg_head_gradient *gradient,
+                                  sg_error *error);
+sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
+                                 sg_row_observation *observation, sg_error *error);
+sg_status sg_head_device_diverge(sg_head_pass *a, sg_head_pass *b, sg_divergence *divergence,
+                                 sg_error *error);
+
+#endif
