@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/device.h"
 #include "core/isa.h"
 #include "core/rng.h"
 #include "policy/net_matrix.h"
@@ -15,9 +16,11 @@ sg_net *sg_net_policy_net(sg_policy *policy)
 
 static const char *backend(const sg_policy *policy)
 {
-    (void)policy;
-    static const char *const names[] = {"cpu/portable", "cpu/avx2", "cpu/avx512"};
-    return names[sg_isa_select()];
+    static const char *const names[2][3] = {
+        {"cpu/portable", "cpu/avx2", "cpu/avx512"},
+        {"cuda+cpu/portable", "cuda+cpu/avx2", "cuda+cpu/avx512"}};
+    bool device = sg_net_policy_of(policy)->shape.backend == SG_BACKEND_CUDA;
+    return names[device][sg_isa_select()];
 }
 
 static void release(sg_policy *policy)
@@ -218,8 +221,10 @@ static sg_status make(sg_policy **made, const sg_net_policy_shape *shape, sg_err
         status = sg_tensor_optimizer_alloc(&self->optimizer, &shape->rule, c->precision,
                                            self->net->tensors, self->net->tensor_count,
                                            self->net->size, error);
-    self->pass = sg_net_pass_alloc();
-    self->after = sg_net_pass_alloc();
+    if (!status && shape->backend == SG_BACKEND_CUDA)
+        status = sg_cuda_use(error);
+    self->pass = sg_net_pass_alloc_on(shape->backend);
+    self->after = sg_net_pass_alloc_on(shape->backend);
     self->symbols = malloc((symbols + 1) * sizeof *self->symbols);
     if (!status && (!self->pass || !self->after || !self->symbols))
         status = sg_fail(error, SG_ENOMEM, "not enough memory for a policy");

@@ -97,10 +97,10 @@ static sg_status check_policy(const sg_config *config, const char *place, sg_err
                        "%spolicy.rows light needs steps that depend on the probability alone, as "
                        "those of sgd; set optimizer.kind to sgd or policy.rows to dense",
                        place);
-    if (config->run.backend == SG_BACKEND_CUDA && config->policy.kind != SG_POLICY_TABULAR)
+    if (config->run.backend == SG_BACKEND_CUDA && config->policy.kind == SG_POLICY_TREE)
         return sg_fail(error, SG_EUNSUPPORTED,
-                       "%srun.backend cuda knows tables only; set policy.kind to tabular, or "
-                       "run.backend to cpu",
+                       "%srun.backend cuda knows tables and nets; set policy.kind to one of them, "
+                       "or run.backend to cpu",
                        place);
     return SG_OK;
 }
