@@ -7,6 +7,7 @@
 
 #include "core/rng.h"
 #include "policy/net_policy.h"
+#include "run_suites.h"
 
 enum { PROMPTS = 3, HEAD = 4, V = 300, LENGTH = 2, ROOM = 3, COUNT = 24 };
 
@@ -33,6 +34,7 @@ static sg_net_policy_shape shape_of(int which)
                              .prompts = PROMPTS,
                              .end_token = -1,
                              .observe_samples = 50,
+                             .backend = backend_under_test(),
                              .seed = 3};
     if (which == 1) {
         s.net.experts = 8;
