@@ -12,7 +12,7 @@ quiet := $(if $(V),,@)
 say := $(if $(V),@:,@printf '  %-5s %s\n')
 
 CC := $(if $(filter default,$(origin CC)),gcc,$(CC))
-CXX := $(if $(filter default,$(origin CXX)),g++,$(CXX))
+CXX := $(if $(filter default,$(origin CXX)),$(if $(findstring clang,$(CC)),clang++,g++),$(CXX))
 BUILD ?= build
 PREFIX ?= /usr/local
 VERSION := 0.1.0
@@ -63,7 +63,7 @@ all_cflags = -std=c11 $(CFLAGS) $(float_flags) $(warnings) $(openmp) $(if $(open
 
 # CUDA, where its compiler and a host compiler for it are. Programs that are built with sanitizers go
 # without. The runtime is linked statically, so the tool starts on a machine that has none of it.
-nvcc := $(if $(filter 0,$(CUDA)),,$(if $(shell command -v $(CXX)),$(firstword \
+nvcc := $(if $(filter 0,$(CUDA)),,$(if $(shell command -v g++),$(firstword \
 	$(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))))
 cuda := $(if $(SANITIZE),,$(nvcc))
 CUDA_ARCH ?= sm_80 sm_90 compute_90
@@ -244,7 +244,7 @@ $(BUILD)/softgate-check-cuda: $(cuda_check_objects) $(BUILD)/tests/cuda/support.
 
 emulated_sanitizers := $(if $(SANITIZE),$(SANITIZE),address,undefined)
 emulated_flags = -std=c++17 -O1 -g -ffp-contract=off -fsanitize=$(emulated_sanitizers) -fno-sanitize-recover=all \
-	-fno-omit-frame-pointer -Wall -Wextra -Wno-clobbered -Wno-unused-function $(if $(WERROR),-Werror) \
+	-fno-omit-frame-pointer -Wall -Wextra -Wno-unused-function $(if $(WERROR),-Werror) \
 	-Itests/cuda/emulator -Ilib -I. -Itests -MMD -MP
 $(BUILD)/emulated/%.o: %
 	@mkdir -p $(@D)

@@ -13,11 +13,6 @@
 #include "inside.h"
 #include "stacks.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-
 uint3 threadIdx, blockIdx;
 dim3 blockDim, gridDim;
 
@@ -73,7 +68,7 @@ void arrange(std::vector<unsigned> &list)
 }
 
 /* Switching stacks: always between the scheduler and a fiber. AddressSanitizer wants to know. */
-#if defined(__SANITIZE_ADDRESS__)
+#if SG_ASAN
 const void *home_stack;
 size_t home_size;
 void leave_for(const void *stack, size_t size, void **fake)

@@ -6,6 +6,17 @@
 
 #include "cuda_runtime.h"
 
+#ifndef __has_feature
+#define __has_feature(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#define SG_ASAN 1
+#else
+#define SG_ASAN 0
+#endif
+
 /* What fibers.cc and runtime.cc share. */
 
 extern std::recursive_mutex sg_emulator_turn; /* one host thread at a time */

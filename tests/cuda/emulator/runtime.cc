@@ -11,10 +11,6 @@
 #include "emulator.h"
 #include "inside.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#endif
-
 std::recursive_mutex sg_emulator_turn;
 
 namespace
@@ -89,7 +85,7 @@ bool whole(const allocation &a)
 
 void protect(const allocation &a, bool closed)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#if SG_ASAN
     ASAN_POISON_MEMORY_REGION(a.block, GUARD);
     ASAN_POISON_MEMORY_REGION(a.block + GUARD + a.bytes, GUARD);
     if (closed)
@@ -103,7 +99,7 @@ void protect(const allocation &a, bool closed)
 
 void unprotect(const allocation &a)
 {
-#if defined(__SANITIZE_ADDRESS__)
+#if SG_ASAN
     ASAN_UNPOISON_MEMORY_REGION(a.block, a.bytes + 2 * GUARD);
 #else
     (void)a;
