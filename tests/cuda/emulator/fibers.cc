@@ -236,6 +236,28 @@ void run_block()
             return complain_about_waiting(now.kernel->name); /* the stuck fibers are given up */
 }
 
+/* Dynamic shared memory of one block, with a guard behind it. */
+void run_block_with(size_t shared)
+{
+    enum { GUARD = 64 };
+    char *memory = (char *)malloc(shared + GUARD), *guard = memory + shared;
+    memset(memory, 0xff, shared + GUARD);
+#if SG_ASAN
+    ASAN_POISON_MEMORY_REGION(guard, GUARD);
+#endif
+    dynamic_shared = memory;
+    run_block();
+#if SG_ASAN
+    ASAN_UNPOISON_MEMORY_REGION(guard, GUARD);
+#endif
+    if (std::count(guard, guard + GUARD, (char)0xff) != GUARD)
+        sg_emulator_complain(
+            cudaErrorIllegalAddress,
+            "kernel %s, block (%u, %u, %u) wrote beyond its %zu bytes of dynamic shared memory",
+            now.kernel->name, blockIdx.x, blockIdx.y, blockIdx.z, shared);
+    free(memory);
+}
+
 } // namespace
 
 void __syncthreads(void)
@@ -351,9 +373,6 @@ void sg_emulator_run(const sg_emulated_kernel &kernel, dim3 grid, dim3 block, si
     arrange(order);
     for (size_t b = 0; b < blocks && !sg_emulator_broken(); b++) {
         blockIdx = {order[b] % grid.x, order[b] / grid.x % grid.y, order[b] / grid.x / grid.y};
-        dynamic_shared = malloc(shared ? shared : 1);
-        memset(dynamic_shared, 0xff, shared);
-        run_block();
-        free(dynamic_shared);
+        run_block_with(shared);
     }
 }
