@@ -11,9 +11,9 @@ namespace
 {
 
 enum {
-    THREADS = SG_CUDA_HEAD_THREADS,
-    WARP = SG_CUDA_HEAD_WARP,
-    WARPS = SG_CUDA_HEAD_WARPS,
+    THREADS = SG_BLOCK_MOST,
+    WARP = SG_WARP,
+    WARPS = SG_BLOCK_WARPS,
     PER_LANE = SG_HEAD_TILE / WARP
 };
 static_assert((int)WARP == (int)SG_HEAD_PAD, "a lane of the warp is a lane of the CPU");
@@ -48,12 +48,12 @@ __global__ void __launch_bounds__(THREADS)
         x[k] = v < chunk.n ? z[v] : -(real)INFINITY;
         max = x[k] > max ? x[k] : max;
     }
-    max = sg_cuda_greatest(max);
+    max = sg_warp_max(max);
     for (int k = 0; k < PER_LANE; k++)
         sum += sg_cuda_decay((real)1, x[k] - max);
     double total = 0;
     for (int l = 0; l < WARP; l++)
-        total += (double)__shfl_sync(0xffffffffu, sum, l);
+        total += (double)__shfl_sync(SG_EVERY_LANE, sum, l);
     if (lane != 0)
         return;
     double mass = (double)max + sg_log(total);

@@ -9,7 +9,7 @@
 namespace
 {
 
-enum { THREADS = SG_CUDA_HEAD_THREADS };
+enum { THREADS = SG_BLOCK_MOST };
 
 struct samples {
     size_t count;

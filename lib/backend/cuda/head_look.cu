@@ -7,7 +7,7 @@
 namespace
 {
 
-enum { THREADS = SG_CUDA_HEAD_THREADS, WARP = SG_CUDA_HEAD_WARP, WARPS = SG_CUDA_HEAD_WARPS };
+enum { THREADS = SG_BLOCK_MOST, WARPS = SG_BLOCK_WARPS };
 static_assert((int)THREADS == (int)SG_HEAD_TILE, "a thread for each token of a tile");
 const char *const looking = "looking at rows of logits";
 
@@ -44,14 +44,8 @@ __global__ void __launch_bounds__(THREADS)
             z += h[k] * w[k];
         z = sg_cuda_finish(z, (const real *)layer.bias, v, (real)layer.sharpness);
     }
-    real max = sg_cuda_greatest(z);
-    if (threadIdx.x % WARP == 0)
-        greatest[threadIdx.x / WARP] = max;
     logits[threadIdx.x] = z;
-    __syncthreads();
-    max = -(real)INFINITY;
-    for (int w = 0; w < WARPS; w++)
-        max = greatest[w] > max ? greatest[w] : max;
+    real max = sg_block_max(z == z ? z : -(real)INFINITY, greatest);
     weight[threadIdx.x] = sg_exp((double)z - (double)max);
     __syncthreads();
     if (threadIdx.x != 0)
@@ -59,32 +53,6 @@ __global__ void __launch_bounds__(THREADS)
     size_t found = sg_head_find(THREADS, weight, share[i]);
     tokens[i] += (int32_t)found;
     value[i] = (double)logits[found] - log_norm[row[i]];
-}
-
-__device__ double sum_of_block(double x, double *shared)
-{
-    for (int half = WARP / 2; half > 0; half /= 2)
-        x += __shfl_xor_sync(0xffffffffu, x, half);
-    if (threadIdx.x % WARP == 0)
-        shared[threadIdx.x / WARP] = x;
-    __syncthreads();
-    double sum = 0;
-    for (int w = 0; w < WARPS; w++)
-        sum += shared[w];
-    __syncthreads();
-    return sum;
-}
-
-__device__ double greatest_of_block(double x, double *shared)
-{
-    x = sg_cuda_greatest(x);
-    if (threadIdx.x % WARP == 0)
-        shared[threadIdx.x / WARP] = x;
-    __syncthreads();
-    for (int w = 0; w < WARPS; w++)
-        x = shared[w] > x ? shared[w] : x;
-    __syncthreads();
-    return x;
 }
 
 /* One token, in the words of the CPU's `look`; min is the greatest of -z. */
@@ -121,12 +89,11 @@ __global__ void __launch_bounds__(THREADS)
             for (size_t v = part + threadIdx.x; v < stop; v += THREADS)
                 if ((chunk.token + v >= split) == (side == 1))
                     look_at((double)z[v], norm, least, &own);
-            total.mass += sum_of_block(own.mass, shared);
-            total.plogp += sum_of_block(own.plogp, shared);
-            total.squares += sum_of_block(own.squares, shared);
-            total.underflowed += sum_of_block(own.underflowed, shared);
-            double max = greatest_of_block(own.max, shared),
-                   min = greatest_of_block(own.min, shared);
+            total.mass += sg_block_sum(own.mass, shared);
+            total.plogp += sg_block_sum(own.plogp, shared);
+            total.squares += sg_block_sum(own.squares, shared);
+            total.underflowed += sg_block_sum(own.underflowed, shared);
+            double max = sg_block_max(own.max, shared), min = sg_block_max(own.min, shared);
             total.max = max > total.max ? max : total.max;
             total.min = min > total.min ? min : total.min;
         }
@@ -162,7 +129,7 @@ __global__ void __launch_bounds__(THREADS)
             own[2] += 0.5 * fabs(p - q);
         }
         for (int k = 0; k < 3; k++)
-            total[k] += sum_of_block(own[k], shared);
+            total[k] += sg_block_sum(own[k], shared);
     }
     if (threadIdx.x == 0)
         for (int k = 0; k < 3; k++)

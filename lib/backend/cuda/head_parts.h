@@ -2,6 +2,7 @@
 #ifndef SG_CUDA_HEAD_PARTS_H
 #define SG_CUDA_HEAD_PARTS_H
 
+#include "backend/cuda/block.h"
 #include "backend/cuda/head.h"
 #include "backend/head_math.h"
 
@@ -9,8 +10,7 @@
 
 /* Chunks start at multiples of SG_CUDA_HEAD_PART tokens, and what is summed over the vocabulary in
  * parts is cut there: so results do not depend on the chunks. */
-enum { SG_CUDA_HEAD_PART = 1024, SG_CUDA_HEAD_THREADS = 256, SG_CUDA_HEAD_WARP = 32 };
-enum { SG_CUDA_HEAD_WARPS = SG_CUDA_HEAD_THREADS / SG_CUDA_HEAD_WARP };
+enum { SG_CUDA_HEAD_PART = 1024 };
 
 /* Device memory that is kept from call to call and only grows. */
 enum sg_cuda_head_room {
@@ -102,16 +102,6 @@ __device__ real sg_cuda_finish(real z, const real *bias, size_t token, real shar
     if (bias)
         return (z + bias[token]) * sharpness;
     return sharpness != 1 ? z * sharpness : z;
-}
-
-/* The greatest of the warp, to all lanes; NaN is skipped. */
-template <typename real> __device__ real sg_cuda_greatest(real x)
-{
-    for (int half = SG_CUDA_HEAD_WARP / 2; half > 0; half /= 2) {
-        real other = __shfl_xor_sync(0xffffffffu, x, half);
-        x = other > x || x != x ? other : x;
-    }
-    return x;
 }
 
 #endif
