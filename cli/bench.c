@@ -135,7 +135,10 @@ static sg_status look(const bench_case *work, limits *seen, sg_error *error)
     static const sg_cuda_traffic traffic[] = {SG_CUDA_COPY, SG_CUDA_IN_PLACE, SG_CUDA_READ};
     if (work->queue) {
         seen->gflops = (double)NAN;
-        return sg_cuda_machine_rate(traffic[work->traffic], &seen->gb_per_s, error);
+        sg_status status = sg_cuda_machine_rate(traffic[work->traffic], &seen->gb_per_s, error);
+        if (status == SG_OK && work->flop > 0)
+            status = sg_cuda_machine_gflops(&seen->gflops, error);
+        return status;
     }
     seen->gb_per_s = bench_machine(work->traffic);
     seen->gflops = work->flop > 0 ? bench_w3_machine() : (double)NAN;
@@ -192,9 +195,7 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
 
 static bool on_cuda(const char *name)
 {
-    bool light = strncmp(name, "W2.light", 8) == 0;
-    return strncmp(name, "W1", 2) == 0 || strcmp(name, "W4") == 0 ||
-           (strncmp(name, "W2", 2) == 0 && !light);
+    return strncmp(name, "W2.light", 8) != 0;
 }
 
 static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
@@ -211,7 +212,7 @@ static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, 
     if (strncmp(name, "W2.light", 8) == 0)
         return bench_light_prepare(name, cut, made, error);
     if (strncmp(name, "W3", 2) == 0)
-        return bench_w3_prepare(name, cut, made, error);
+        return bench_w3_prepare(name, cut, backend, made, error);
     if (strcmp(name, "W4") == 0)
         return bench_w4_prepare(cut, backend, made, error);
     return bench_rows_prepare(name, cut, backend, made, error);

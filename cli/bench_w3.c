@@ -10,7 +10,7 @@
 #include "core/isa.h"
 #include "core/rng.h"
 #include "objective/objective.h"
-#include "policy/head.h"
+#include "policy/head_device.h"
 #include "policy/net_matrix.h"
 
 /* GROUP samples share a state in W3.grouped. Results are checked on the first CHECKED samples and
@@ -21,6 +21,7 @@ enum { WIDTH = 256, GROUP = 16, CHECKED = 64, CHECK_CUT = 4 };
 typedef struct head_data {
     size_t vocabulary, rows, count;
     bool backward;
+    sg_backend_kind backend;
     sg_objective objective;
     float *weights, *hidden, *weight_gradient, *hidden_gradient;
     int32_t *tokens;
@@ -91,6 +92,14 @@ static sg_status forward_backward(head_data *data, sg_error *error)
 static void run(void *context)
 {
     forward_backward(context, NULL); /* has run before, so that there is memory */
+}
+
+/* On the device alone: parameters, features and samples are there, results stay there. */
+static sg_status queue(void *context, sg_error *error)
+{
+    const head_data *data = context;
+    sg_status status = sg_head_device_repeat_forward(data->pass, error);
+    return status || !data->backward ? status : sg_head_device_repeat_backward(data->pass, error);
 }
 
 static double *widened(const float *x, size_t n)
@@ -174,7 +183,7 @@ static sg_status prepare(head_data *data, bench_case *made, sg_error *error)
     data->row = malloc(count * sizeof *data->row);
     double **reals[] = {&data->old, &data->advantage, &data->log_prob, &data->pushes};
     bool good = data->weights && data->weight_gradient && data->hidden && data->hidden_gradient &&
-                data->tokens && data->row && (data->pass = sg_head_pass_alloc(SG_BACKEND_CPU));
+                data->tokens && data->row && (data->pass = sg_head_pass_alloc(data->backend));
     for (int i = 0; i < 4; i++)
         good = (*reals[i] = malloc(count * sizeof(double))) && good;
     if (!good)
@@ -202,12 +211,14 @@ static sg_status prepare(head_data *data, bench_case *made, sg_error *error)
 
 /* flop: one product for the logits and, backward, three for logits, weights and features. bytes:
  * the weights once each way, and their gradient. */
-sg_status bench_w3_prepare(const char *name, size_t cut, bench_case *made, sg_error *error)
+sg_status bench_w3_prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
+                           sg_error *error)
 {
     head_data *data = calloc(1, sizeof *data);
     if (!data)
         return sg_fail(error, SG_ENOMEM, "not enough memory for workload %s", name);
     *made = (bench_case){.data = data, .free = head_data_free, .run = run};
+    data->backend = backend;
     data->vocabulary = 131072 / cut;
     data->count = strcmp(name, "W3.large") == 0 ? 2048 : 512;
     data->rows = strcmp(name, "W3.grouped") == 0 ? data->count / GROUP : data->count;
@@ -219,7 +230,12 @@ sg_status bench_w3_prepare(const char *name, size_t cut, bench_case *made, sg_er
     made->backend = sg_isa_name(sg_isa_select());
     snprintf(made->shape, sizeof made->shape, "N=%zu d=%d V=%zu G=%zu", data->count, WIDTH,
              data->vocabulary, data->count / data->rows);
-    return prepare(data, made, error);
+    sg_status status = prepare(data, made, error);
+    if (status == SG_OK && backend == SG_BACKEND_CUDA) {
+        made->queue = queue;
+        made->stream = sg_head_device_stream(data->pass);
+    }
+    return status;
 }
 
 double bench_w3_machine(void)

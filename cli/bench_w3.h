@@ -5,7 +5,8 @@
 #include "cli/bench_case.h"
 
 /* W3: the linear output layer of 131072 tokens on features of width 256. */
-sg_status bench_w3_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
+sg_status bench_w3_prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
+                           sg_error *error);
 
 /* GFLOP/s of the library's own product of matrices that a core's own caches hold, on all threads;
  * best of a few. NaN when out of memory. */

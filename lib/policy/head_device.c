@@ -23,6 +23,7 @@ sg_status sg_head_device_forward(sg_head_pass *pass, const sg_head *head, const 
     sg_status status = sg_head_device_load(pass, head, hidden, rows, error);
     if (!status)
         status = sg_head_grow(pass, SG_ROOM_LOG_NORM, rows, sizeof(double), error);
+    pass->last.count = samples->count;
     return status
                ? status
                : sg_cuda_head_forward(pass->device, samples->count, samples->tokens, samples->row,
@@ -96,6 +97,9 @@ sg_status sg_head_device_backward(sg_head_pass *pass, const sg_head *head,
     sg_status status = sort_pushes(pass, head, samples, pushes, &sorted, error);
     if (status)
         return status;
+    pass->last.push = sorted;
+    pass->last.bias = gradient->bias;
+    pass->last.hidden = gradient->hidden;
     if (sorted.rows > 0)
         return sg_cuda_head_backward(pass->device, &sorted, gradient->weights, gradient->bias,
                                      gradient->hidden, error);
@@ -139,4 +143,20 @@ sg_status sg_head_device_diverge(sg_head_pass *a, sg_head_pass *b, sg_divergence
     for (size_t r = 0; r < a->rows && !status; r++)
         divergence[r] = (sg_divergence){sums[3 * r], sums[3 * r + 1], sums[3 * r + 2]};
     return status;
+}
+
+sg_status sg_head_device_repeat_forward(const sg_head_pass *pass, sg_error *error)
+{
+    return sg_cuda_head_queue_forward(pass->device, pass->last.count, error);
+}
+
+sg_status sg_head_device_repeat_backward(const sg_head_pass *pass, sg_error *error)
+{
+    return sg_cuda_head_queue_backward(pass->device, &pass->last.push, pass->last.bias,
+                                       pass->last.hidden, error);
+}
+
+sg_cuda_stream *sg_head_device_stream(const sg_head_pass *pass)
+{
+    return sg_cuda_head_stream(pass->device);
 }

@@ -19,4 +19,10 @@ sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
 sg_status sg_head_device_diverge(sg_head_pass *a, sg_head_pass *b, sg_divergence *divergence,
                                  sg_error *error);
 
+/* For benchmarks: queue the last forward, or the last backward, again, on what is on the device; nothing
+ * is copied or waited for. The backward must have had a push. */
+sg_status sg_head_device_repeat_forward(const sg_head_pass *pass, sg_error *error);
+sg_status sg_head_device_repeat_backward(const sg_head_pass *pass, sg_error *error);
+sg_cuda_stream *sg_head_device_stream(const sg_head_pass *pass);
+
 #endif

@@ -37,7 +37,12 @@ struct sg_head_pass {
     size_t rows;
     int threads;
     bool on_device;
-    sg_cuda_head *device; /* from the first call on */
+    sg_cuda_head *device; /* from the first call on, and what it was asked last: */
+    struct {
+        size_t count;
+        sg_cuda_push push; /* its arrays are gone */
+        bool bias, hidden;
+    } last;
 };
 
 sg_status sg_head_grow(sg_head_pass *pass, enum sg_head_room room, size_t count, size_t size,

@@ -102,6 +102,15 @@ START_TEST(the_memory_has_a_rate)
 }
 END_TEST
 
+START_TEST(the_arithmetic_has_a_rate)
+{
+    double rate = 0;
+    sg_error error;
+    ck_assert_msg(sg_cuda_machine_gflops(&rate, &error) == SG_OK, "%s", error.message);
+    ck_assert_double_gt(rate, 0);
+}
+END_TEST
+
 Suite *device_suite(void);
 Suite *device_suite(void)
 {
@@ -113,6 +122,7 @@ Suite *device_suite(void)
     tcase_add_test(tests, nothing_is_a_size_too);
     tcase_add_test(tests, too_much_memory_says_how_much);
     tcase_add_test(tests, work_is_timed);
+    tcase_add_test(tests, the_arithmetic_has_a_rate);
     tcase_add_loop_test(tests, the_memory_has_a_rate, SG_CUDA_COPY, SG_CUDA_READ + 1);
     suite_add_tcase(suite, tests);
     return suite;

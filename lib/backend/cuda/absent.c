@@ -89,6 +89,11 @@ sg_status sg_cuda_time(sg_cuda_stream *stream, sg_status (*run)(void *context, s
 
 /* machine.h */
 
+sg_status sg_cuda_machine_gflops(double *gflops, sg_error *error)
+{
+    return absent(error);
+}
+
 sg_status sg_cuda_machine_rate(sg_cuda_traffic traffic, double *gb_per_s, sg_error *error)
 {
     return absent(error);

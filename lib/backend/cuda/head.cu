@@ -14,7 +14,8 @@ enum {
     THREADS = SG_BLOCK_MOST,
     WARP = SG_WARP,
     WARPS = SG_BLOCK_WARPS,
-    PER_LANE = SG_HEAD_TILE / WARP
+    PER_LANE = SG_HEAD_TILE / WARP,
+    MOST_PARTS = 2048 /* of a chunk: a launch's grid has its limits */
 };
 static_assert((int)WARP == (int)SG_HEAD_PAD, "a lane of the warp is a lane of the CPU");
 const size_t USUAL_LIMIT = (size_t)64 << 20;
@@ -272,6 +273,7 @@ sg_status sg_cuda_chunk_first(sg_cuda_head *head, size_t rows, sg_cuda_chunk *ch
     most = most < 1 ? 1 : most; /* pairs of a row and a part */
     size_t m = rows < most ? rows : most, parts = most / m;
     parts = parts < padded ? parts : padded;
+    parts = parts < MOST_PARTS ? parts : (size_t)MOST_PARTS;
     size_t lead = parts * SG_CUDA_HEAD_PART;
     *chunk = {0, m, 0, lead < head->layer.vocabulary ? lead : head->layer.vocabulary, lead, m};
     return sg_cuda_head_reserve(head, SG_CUDA_ROOM_LOGITS, m * lead * sg_cuda_head_real(head),

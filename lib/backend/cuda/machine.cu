@@ -7,10 +7,12 @@
 namespace
 {
 
-enum { THREADS = 256, ROUNDS = 12, LAUNCHES = 4 };
+enum { THREADS = 256, ROUNDS = 12, LAUNCHES = 4, CHAINS = 16 };
 #ifdef SG_EMULATED
+enum { PAIRS = 1, BLOCKS_EACH = 1 };
 const size_t FOURS = (size_t)1 << 10;
 #else
+enum { PAIRS = 8192, BLOCKS_EACH = 16 };
 const size_t FOURS = (size_t)1 << 24; /* 256 MiB an array */
 #endif
 
@@ -46,6 +48,37 @@ __global__ void __launch_bounds__(THREADS)
     }
     if (sum == 1.0f)
         never[0] = make_float4(sum, sum, sum, sum);
+}
+
+/* CHAINS independent chains a thread, which keep its pipeline full; the sum is stored only if it is a
+ * number that zeros do not give. */
+__global__ void __launch_bounds__(THREADS) multiply_and_add(float factor, float *never)
+{
+    float x[CHAINS];
+    for (int k = 0; k < CHAINS; k++)
+        x[k] = 0;
+    for (int i = 0; i < PAIRS; i++)
+        for (int k = 0; k < CHAINS; k++)
+            x[k] = fmaf(x[k], factor, factor);
+    float sum = 0;
+    for (int k = 0; k < CHAINS; k++)
+        sum += x[k];
+    if (sum == 1.0f)
+        *never = sum;
+}
+
+struct arithmetic {
+    unsigned blocks;
+    sg_cuda_stream *stream;
+    float *never;
+};
+
+sg_status run_arithmetic(void *context, sg_error *error)
+{
+    const arithmetic *w = (const arithmetic *)context;
+    return sg_cuda_check(
+        SG_LAUNCH(multiply_and_add, w->blocks, THREADS, 0, w->stream, 0.0f, w->never),
+        "measuring the device's arithmetic", error);
 }
 
 struct work {
@@ -99,6 +132,29 @@ extern "C" sg_status sg_cuda_machine_rate(sg_cuda_traffic traffic, double *gb_pe
         double rate = seconds > 0 ? bytes / seconds * 1e-9 : 0;
         if (round > 1 && rate > *gb_per_s) /* the first two warm up */
             *gb_per_s = rate;
+    }
+    return status;
+}
+
+extern "C" sg_status sg_cuda_machine_gflops(double *gflops, sg_error *error)
+{
+    sg_cuda_own_stream stream;
+    sg_cuda_array<float> never;
+    sg_cuda_facts facts = {};
+    *gflops = 0;
+    sg_status status = sg_cuda_describe(&facts, error);
+    if (status == SG_OK)
+        status = stream.alloc(error);
+    if (status == SG_OK)
+        status = never.alloc(1, "the measure of the device's arithmetic", error);
+    arithmetic w = {(unsigned)facts.multiprocessors * BLOCKS_EACH, stream.at, never.at};
+    double flop = 2.0 * CHAINS * PAIRS * THREADS * (double)w.blocks;
+    for (int round = 0; round < ROUNDS && status == SG_OK; round++) {
+        double seconds = 0;
+        status = sg_cuda_time(stream.at, run_arithmetic, &w, &seconds, error);
+        double rate = seconds > 0 ? flop / seconds * 1e-9 : 0;
+        if (round > 1 && rate > *gflops) /* the first two warm up */
+            *gflops = rate;
     }
     return status;
 }

@@ -4,7 +4,7 @@
 
 #include "core/status.h"
 
-/* What the device does at best: the measure of every workload that its memory limits. */
+/* What the device does at best: the measure of every workload that its memory or its arithmetic limits. */
 
 #ifdef __cplusplus
 extern "C" {
@@ -15,6 +15,10 @@ typedef enum sg_cuda_traffic { SG_CUDA_COPY, SG_CUDA_IN_PLACE, SG_CUDA_READ } sg
 /* GB/s of plain kernels (a copy: or of the driver's own copy, if that is faster) on arrays that no cache
  * holds; each byte read and each byte written counts. The best of a few. */
 sg_status sg_cuda_machine_rate(sg_cuda_traffic traffic, double *gb_per_s, sg_error *error);
+
+/* GFLOP/s of a kernel that only multiplies and adds single-precision numbers in registers, fused, without
+ * tensor cores: 2 for each such pair. The best of a few. */
+sg_status sg_cuda_machine_gflops(double *gflops, sg_error *error);
 
 #ifdef __cplusplus
 }
