@@ -193,19 +193,14 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
     return SG_OK;
 }
 
-static bool on_cuda(const char *name)
+static bool is_on(sg_backend_kind backend, const char *name)
 {
-    return strncmp(name, "W2.light", 8) != 0;
+    return backend != SG_BACKEND_CUDA || strncmp(name, "W2.light", 8) != 0;
 }
 
 static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
                          sg_error *error)
 {
-    if (backend == SG_BACKEND_CUDA && !on_cuda(name))
-        return sg_fail(error, SG_EUNSUPPORTED,
-                       "the CUDA backend does not have workload %s; leave it out, or use --backend "
-                       "cpu",
-                       name);
     if (strncmp(name, "W1", 2) == 0)
         return (backend == SG_BACKEND_CUDA ? bench_gates_cuda_prepare
                                            : bench_gates_prepare)(name, cut, made, error);
@@ -256,14 +251,23 @@ static bool wants(const char *wanted, const char *name)
            (strcmp(wanted, "W1") != 0 && strncmp(wanted, name, length) == 0 && name[length] == '.');
 }
 
-static sg_status check_names(const char *const *workloads, size_t count, sg_error *error)
+static sg_status check_names(const char *const *workloads, size_t count, sg_backend_kind backend,
+                             sg_error *error)
 {
     for (size_t w = 0; w < count; w++) {
-        bool known = false;
-        for (size_t k = 0; bench_names[k]; k++)
-            known = known || wants(workloads[w], bench_names[k]);
-        if (known)
+        bool known = false, there = false;
+        for (size_t k = 0; bench_names[k]; k++) {
+            bool wanted = wants(workloads[w], bench_names[k]);
+            known = known || wanted;
+            there = there || (wanted && is_on(backend, bench_names[k]));
+        }
+        if (there)
             continue;
+        if (known)
+            return sg_fail(error, SG_EUNSUPPORTED,
+                           "the CUDA backend does not have workload %s; leave it out, or use "
+                           "--backend cpu",
+                           workloads[w]);
         const char *near = sg_nearest_name(workloads[w], bench_names);
         return sg_fail(error, SG_EARGUMENT, "there is no workload %s%s%s%s", workloads[w],
                        near ? "; did you mean "
@@ -277,18 +281,17 @@ sg_status bench_run(const char *const *workloads, size_t count, const bench_opti
                     sg_table **table, sg_error *error)
 {
     *table = NULL;
-    sg_status status = check_names(workloads, count, error);
+    sg_status status = check_names(workloads, count, options->backend, error);
     sg_table *made = status == SG_OK ? sg_table_alloc() : NULL;
     if (status == SG_OK && !made)
         return sg_fail(error, SG_ENOMEM, "not enough memory for a table");
     for (size_t c = 0; c < sizeof columns / sizeof *columns && status == SG_OK; c++)
         status = sg_table_add_column(made, columns[c].name, columns[c].type, error);
     for (size_t k = 0; bench_names[k] && status == SG_OK; k++) {
-        bool wanted =
-            count == 0 && (options->backend != SG_BACKEND_CUDA || on_cuda(bench_names[k]));
+        bool wanted = count == 0;
         for (size_t w = 0; w < count; w++)
             wanted = wanted || wants(workloads[w], bench_names[k]);
-        if (wanted)
+        if (wanted && is_on(options->backend, bench_names[k]))
             status = run_one(bench_names[k], options, made, error);
     }
     if (status != SG_OK) {
