@@ -514,6 +514,28 @@ START_TEST(threads_do_not_change_a_tree)
 }
 END_TEST
 
+/* Scores need not wait for a step that would be observed anyhow. */
+START_TEST(every_evaluation_has_a_row)
+{
+    static const struct {
+        int step;
+        bool scored;
+    } rows[] = {{1, true}, {5, true}, {6, false}, {9, true}, {11, false}, {12, true}};
+    static sg_config config;
+    small(&config);
+    set(&config, "run.steps=12");
+    set(&config, "run.observe_every=5");
+    set(&config, "run.evaluate_every=4");
+    sg_table *table = simulate(&config);
+    ck_assert_uint_ge(sg_table_rows(table), 6);
+    for (size_t i = 0; i < 6; i++) {
+        ck_assert_double_eq(cell(table, "step", i), rows[i].step);
+        ck_assert(isnan(cell(table, "mean16", i)) == !rows[i].scored);
+    }
+    sg_table_free(table);
+}
+END_TEST
+
 START_TEST(a_tree_that_stops_being_finite_ends_its_run)
 {
     static sg_config config;
@@ -549,6 +571,7 @@ Suite *loop_suite(void)
     tcase_add_test(tests, where_sums_are_impossible_samples_take_their_place);
     tcase_add_loop_test(tests, responses_may_end_early, 0, 2);
     tcase_add_test(tests, threads_do_not_change_a_tree);
+    tcase_add_test(tests, every_evaluation_has_a_row);
     tcase_add_test(tests, a_tree_that_stops_being_finite_ends_its_run);
     suite_add_tcase(suite, tests);
     return suite;

@@ -12,7 +12,7 @@ static sg_status check_memory(const sg_config *config, const char *place, sg_err
     double at_once = (double)sg_simulate_threads(config);
     if (runs < at_once)
         at_once = 1; /* the threads then share a run */
-    double rows = ((double)config->run.steps - 1) / (double)config->run.observe_every + 2;
+    double rows = (double)sg_run_rows(config);
     double need = at_once * sg_run_bytes(config) + 8 * (double)config->policy.vocabulary +
                   2 * runs * rows * sizeof(sg_record);
     double there = sg_memory_there();

@@ -200,7 +200,7 @@ const sg_config_key sg_config_keys[] = {
     CHOICE(run, detail, "no", no_yes, 0,
            "fill the columns that need every logit before and after a step; table and tree"),
     WHOLE(run, evaluate_every, "0", 0, 1000000000,
-          "score greedy answers and 16 samples every so many of them; 0: never"),
+          "score greedy answers and 16 samples, in a row of the table, every so many of them; 0: never"),
     WHOLE(run, observe_samples, "16", 1, 65536,
           "net: responses to each prompt over which columns of the policy are averaged"),
     WHOLE(run, threads, "0", 0, 1024, "threads; 0 is one per core"),

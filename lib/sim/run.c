@@ -7,10 +7,12 @@
 
 #include "sim/dispersion.h"
 
-static size_t record_capacity(const sg_config *config)
+size_t sg_run_rows(const sg_config *config)
 {
-    /* every so many steps, the last one, and the one in which the run ends early */
-    return (size_t)((config->run.steps - 1) / config->run.observe_every) + 3;
+    /* every so many steps, where it is evaluated, the last one, and the one in which it ends early */
+    int64_t evaluated =
+        config->run.evaluate_every > 0 ? (config->run.steps - 1) / config->run.evaluate_every : 0;
+    return (size_t)((config->run.steps - 1) / config->run.observe_every + evaluated) + 3;
 }
 
 static double policies_of(const sg_config *config)
@@ -29,7 +31,7 @@ double sg_run_bytes(const sg_config *config)
     double responses = (double)config->task.prompts * (double)config->rollout.group;
     double samples = responses * (double)sg_task_room(config);
     double part = samples / (double)config->update.minibatches;
-    double rows = ((double)config->run.steps - 1) / (double)config->run.observe_every + 3;
+    double rows = (double)sg_run_rows(config);
     return policies_of(config) * sg_config_policy_bytes(config) + rows * sizeof(sg_record) +
            samples * (20 + 16 * (double)sg_config_route_words(config)) + responses * 64 +
            part * (28 + 81 + sizeof(sg_replay_token)) + (double)config->task.prompts * 16 +
@@ -64,7 +66,7 @@ static bool alloc_arrays(sg_run *run)
     run->replay = calloc(part, sizeof *run->replay);
     run->sorted = calloc(part, sizeof *run->sorted);
     run->expected = calloc(run->prompts, sizeof *run->expected);
-    run->record_capacity = record_capacity(run->config);
+    run->record_capacity = sg_run_rows(run->config);
     run->records = calloc(run->record_capacity, sizeof *run->records);
     return run->past && run->prompt && run->sample && run->lengths && run->tokens &&
            run->logp_rollout && run->logp_old && run->routes && run->score && run->advantage &&

@@ -204,6 +204,9 @@ bool sg_config_distorts_parameters(const sg_config *config);
 /* Threads that a simulation of this configuration uses. */
 size_t sg_simulate_threads(const sg_config *config);
 
+/* Most rows that a run leaves in the table. */
+size_t sg_run_rows(const sg_config *config);
+
 /* Memory of one run in bytes, its policies included; as a double, since it may exceed any size_t.
  */
 double sg_run_bytes(const sg_config *config);

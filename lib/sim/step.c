@@ -208,8 +208,9 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
     double expected = 0;
     sg_replay_summary summary;
     sg_policy_observation look;
-    bool observed = step == (size_t)run->config->run.steps ||
-                    (step - 1) % (size_t)run->config->run.observe_every == 0;
+    bool evaluated = is_evaluated(run->config, step);
+    bool observed = evaluated || (step - 1) % (size_t)run->config->run.observe_every == 0 ||
+                    step == (size_t)run->config->run.steps;
     sg_status status = SG_OK;
     if (observed || always_knows_reward(run))
         status = sg_run_expected_reward(run, &expected, error);
@@ -243,10 +244,8 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
         sg_run_observe(run, &summary, o);
         status = sg_run_observe_routes(run, k, o, error);
     }
-    if (status == SG_OK && observed) {
-        if (is_evaluated(run->config, step))
-            status = sg_run_evaluate(run, step, o, error);
-    }
+    if (status == SG_OK && evaluated)
+        status = sg_run_evaluate(run, step, o, error);
     if (status == SG_OK)
         status = ascend(run, step, o, error);
     return status;
