@@ -42,7 +42,8 @@
  * arrays beyond the caches, whichever the workload resembles, in the same count. The two rates and
  * their quotient `fraction` come from best times: other programs only make them smaller.
  * On a CUDA device times are those of its own clock around launches in a row (one would be too short to time), arrays
- * stay on the device, threads is 0, cpu_s NaN, and machine_gb_per_s is what plain kernels do there.
+ * stay on the device, threads is 0, cpu_s NaN, and machine_gb_per_s is what plain kernels do there. What W2.draw,
+ * W2.observe and W2.step bring back to the host, and the waiting for it, counts.
  * There W3 is the layer alone: copies to the host and gates are left out, and machine_gflops is what a kernel does that
  * multiplies and adds single-precision numbers in registers, without tensor cores.
  * Where arithmetic is the limit (W3), flop counts it, machine_gflops is what the library's own

@@ -3,6 +3,8 @@
 #define SG_CUDA_ROWS_KERNELS_H
 
 #include "backend/cuda/launch.h"
+
+#include "backend/cuda/block.h"
 #include "backend/cuda/rows.h"
 #include "backend/rows_token.h"
 
@@ -77,14 +79,8 @@ struct add_numbers {
 /* The greatest of the block's numbers, none of them NaN, for every thread. */
 __device__ double greatest_of_block(double x)
 {
-    __shared__ double shared[ROW_THREADS];
-    __syncthreads();
-    shared[threadIdx.x] = x;
-    __syncthreads();
-    double best = shared[0];
-    for (int i = 1; i < ROW_THREADS; i++)
-        best = shared[i] > best ? shared[i] : best;
-    return best;
+    __shared__ double shared[SG_BLOCK_WARPS];
+    return sg_block_max(x, shared);
 }
 
 /* The normaliser of a row from the masses of its tiles. The whole block calls it. */
