@@ -182,6 +182,33 @@ void sg_cuda_bandits_free(sg_cuda_bandits *bandits)
 }
 
 sg_cuda_stream *sg_cuda_bandits_stream(const sg_cuda_bandits *bandits)
+{
+    return NULL;
+}
+
+sg_status sg_cuda_bandits_queue(sg_cuda_bandits *bandits, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_bandits_fetch(sg_cuda_bandits *bandits, double *value, double *logits,
+                                sg_error *error)
+{
+    return absent(error);
+}
+
+/* rows.h of the folder above */
+
+sg_status sg_cuda_rows_alloc(sg_rows **rows, const sg_rows_config *config, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_cuda_stream *sg_cuda_rows_stream(const sg_rows *rows)
+{
+    return NULL;
+}
+
 /* head.h */
 
 sg_status sg_cuda_head_alloc(sg_cuda_head **head, sg_error *error)
@@ -203,15 +230,12 @@ sg_cuda_stream *sg_cuda_head_stream(const sg_cuda_head *head)
     return NULL;
 }
 
-sg_status sg_cuda_bandits_queue(sg_cuda_bandits *bandits, sg_error *error)
 sg_status sg_cuda_head_load(sg_cuda_head *head, const sg_cuda_layer *layer, const void *hidden,
                             size_t rows, sg_error *error)
 {
     return absent(error);
 }
 
-sg_status sg_cuda_bandits_fetch(sg_cuda_bandits *bandits, double *value, double *logits,
-                                sg_error *error)
 sg_status sg_cuda_head_forward(sg_cuda_head *head, size_t count, const int32_t *tokens,
                                const uint32_t *row, double *log_prob, double *log_norm,
                                sg_error *error)
@@ -219,9 +243,6 @@ sg_status sg_cuda_head_forward(sg_cuda_head *head, size_t count, const int32_t *
     return absent(error);
 }
 
-/* rows.h of the folder above */
-
-sg_status sg_cuda_rows_alloc(sg_rows **rows, const sg_rows_config *config, sg_error *error)
 sg_status sg_cuda_head_backward(sg_cuda_head *head, const sg_cuda_push *push, void *weights,
                                 void *bias, void *hidden, sg_error *error)
 {
@@ -261,9 +282,4 @@ sg_status sg_cuda_head_logits(sg_cuda_head *head, double sharpness, size_t first
                               void *out, size_t lead, sg_error *error)
 {
     return absent(error);
-}
-
-sg_cuda_stream *sg_cuda_rows_stream(const sg_rows *rows)
-{
-    return NULL;
 }
