@@ -78,9 +78,8 @@ static int run(const cli_call *call)
     const bench_command_options *own = call->options;
     if (own->list)
         return list_workloads();
-    bench_options bench = {.small = own->small,
-                           .repetitions = (int)own->repetitions,
-                           .backend = cli_backend(call)};
+    bench_options bench = {
+        .small = own->small, .repetitions = (int)own->repetitions, .backend = cli_backend(call)};
     sg_table *table = NULL;
     sg_error error;
     int code = cli_check_output(call);
@@ -111,7 +110,8 @@ const cli_command cli_bench = {
         "grow "
         "with the vocabulary), W3 the output layer of a network, W4 a sweep of 4096 bandits; a "
         "name "
-        "such as W2 stands for all of W2.\n\n"
+        "such as W2 stands for all of W2. With --backend cuda the device's own clock times the "
+        "workloads that it has, beside what its memory does.\n\n"
         "With --format json standard output gets one array with an object per workload.",
     .options = options,
     .defaults = &defaults,
