@@ -9,6 +9,7 @@
 #include <omp.h>
 #endif
 
+#include "backend/cuda/device.h"
 #include "core/rng.h"
 #include "policy/head.h"
 #include "policy/net_matrix.h"
@@ -495,6 +496,22 @@ START_TEST(not_a_number_shows)
 }
 END_TEST
 
+START_TEST(a_build_without_cuda_says_so)
+{
+    if (sg_cuda_built())
+        return;
+    problem p = problem_at(1);
+    sg_head head = head_of(&p, SG_FP32);
+    sg_error error;
+    sg_head_pass *pass = sg_head_pass_alloc(SG_BACKEND_CUDA);
+    ck_assert_int_eq(sg_head_forward(pass, &head, p.hidden32, p.rows, NULL, NULL, &error),
+                     SG_EUNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(error.message, "was built without CUDA"));
+    sg_head_pass_free(pass);
+    problem_free(&p);
+}
+END_TEST
+
 Suite *head_suite(void);
 Suite *head_suite(void)
 {
@@ -512,6 +529,7 @@ Suite *head_suite(void)
     tcase_add_test(tests, draws_follow_the_distribution);
     tcase_add_test(tests, whole_rows_of_logits_are_the_same_bits_as_tiles);
     tcase_add_test(tests, not_a_number_shows);
+    tcase_add_test(tests, a_build_without_cuda_says_so);
     suite_add_tcase(suite, tests);
     return suite;
 }
