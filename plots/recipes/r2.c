@@ -209,16 +209,18 @@ static void scatter_panel(sg_panel *panel, const sg_table *sample, const sg_tabl
         panel,
         (sg_layer){
             .mark = SG_MARK_LINE, .table = line, .x = "variance", .y = "bound", .pen = bound_pen});
+    /* The legend stands at the upper left, unless the line (of slope 1/4 at tau 1) leaves there. */
+    double left = k->deviation_high < 0.6 * 0.25 * k->variance.high ? 0.42 : 0.02;
     sg_panel_add_note(panel, (sg_note){.kind = SG_NOTE_SEGMENT,
-                                       .x = 0.02,
+                                       .x = left,
                                        .y = 0.96,
-                                       .x2 = 0.11,
+                                       .x2 = left + 0.09,
                                        .y2 = 0.96,
                                        .relative = true,
                                        .colour = ORANGE,
                                        .dash = SG_DASHED});
     sg_panel_add_note(panel, (sg_note){.kind = SG_NOTE_TEXT,
-                                       .x = 0.13,
+                                       .x = left + 0.11,
                                        .y = 0.96,
                                        .relative = true,
                                        .text = "bound: τ_{i}^{2}/4 Var_{i}"});
