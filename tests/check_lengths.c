@@ -3,12 +3,12 @@
  * what weighting tokens by 1/length does to the length of wrong answers. */
 #include <check.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/rng.h"
+#include "experiment.h"
 #include "policy/tree.h"
 #include "sim/run.h"
 
@@ -357,18 +357,6 @@ START_TEST(weights_of_one_over_length_make_wrong_answers_longer)
     drop(e);
 }
 END_TEST
-
-static void set(sg_config *config, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void set(sg_config *config, const char *format, ...)
-{
-    char text[256];
-    sg_error error = {0};
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    ck_assert_msg(sg_config_set(config, text, &error) == SG_OK, "%s", error.message);
-}
 
 static void copies(sg_config *config)
 {

@@ -2,42 +2,15 @@
 #include <check.h>
 #include <gsl/gsl_cdf.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/rng.h"
+#include "experiment.h"
 #include "sim/simulate.h"
 #include "sim/task.h"
 #include "sim_twin.h"
-
-static void set(sg_config *config, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void set(sg_config *config, const char *format, ...)
-{
-    char text[256];
-    sg_error error = {0};
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    ck_assert_msg(sg_config_set(config, text, &error) == SG_OK, "%s", error.message);
-}
-
-static sg_table *simulate(const sg_config *config)
-{
-    sg_error error = {0};
-    sg_table *table;
-    ck_assert_msg(sg_simulate(config, NULL, &table, &error) == SG_OK, "%s", error.message);
-    return table;
-}
-
-static double cell(const sg_table *table, const char *column, size_t row)
-{
-    ptrdiff_t found = sg_table_find(table, column);
-    ck_assert_msg(found >= 0, "no column %s", column);
-    return sg_table_get_number(table, (size_t)found, row);
-}
 
 static double meta(const sg_table *table, const char *key)
 {

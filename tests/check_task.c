@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <check.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "experiment.h"
 #include "sim/run.h"
 #include "sim/task.h"
 
@@ -13,18 +13,6 @@
 enum { V = 9, K = 4, ROOM = 4, PROMPTS = 5, RESPONSES = V * V * V * V };
 static const char *const kinds[] = {"correct-set", "path",    "modular-sum",
                                     "copy",        "reverse", "mixed"};
-
-static void set(sg_config *config, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void set(sg_config *config, const char *format, ...)
-{
-    char text[256];
-    sg_error error = {0};
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    ck_assert_msg(sg_config_set(config, text, &error) == SG_OK, "%s", error.message);
-}
 
 static void configure(sg_config *config, const char *kind, const char *policy, bool ends)
 {
