@@ -94,7 +94,7 @@ sg_status sg_run_warm_start(sg_run *run, const double *prior_logits, sg_error *e
         return sg_fail(
             error, SG_EARGUMENT,
             "the warm start of seed %llu came to a success rate of %.3g in %zu steps, not "
-            "to start.success %.3g; raise start.steps or start.lr, or lower "
+            "to start.success %g; raise start.steps or start.lr, or lower "
             "start.success",
             (unsigned long long)run->seed, success, most, wanted);
     return status;
