@@ -152,7 +152,8 @@ static void name_backend(const bench_case *work, char *name, size_t size)
     if (!work->queue)
         snprintf(name, size, "%s%s", strchr(work->backend, '/') ? "" : "cpu/", work->backend);
     else if (sg_cuda_describe(&facts, NULL) == SG_OK)
-        snprintf(name, size, "cuda/%s", facts.name);
+        snprintf(name, size, "cuda/%s%s", facts.name,
+                 sg_cuda_kernels_chosen() == SG_CUDA_FAST ? " (fast kernels)" : "");
     else
         snprintf(name, size, "cuda");
 }

@@ -89,14 +89,17 @@ step() {
 
 step 'check-cuda' "$check"
 step 'check-cuda, a second time' "$check"
+step 'check-cuda, fast kernels' env SOFTGATE_KERNELS=fast "$check"
 
 sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
 if [ "${SANITIZER:-yes}" = no ] || [ ! -x "$sanitizer" ]; then
     echo '# compute-sanitizer: not run' >>"$record"
 else
     for tool in memcheck racecheck initcheck; do
-        step "compute-sanitizer $tool" "$sanitizer" --tool "$tool" --error-exitcode 9 \
-            --print-limit 20 "$check"
+        for kernels in plain fast; do
+            step "compute-sanitizer $tool, $kernels kernels" env SOFTGATE_KERNELS=$kernels \
+                "$sanitizer" --tool "$tool" --error-exitcode 9 --print-limit 20 "$check"
+        done
     done
 fi
 
@@ -107,10 +110,13 @@ peers=$(echo "${WORKLOADS:-W1 W1g W1s W2 W2a W3 W4}" | tr ' ' ',')
 round=1
 while [ "$round" -le "$rounds" ]; do
     # shellcheck disable=SC2086 # workloads are words, $small is one or nothing
-    if ! "$softgate" bench ${WORKLOADS:-} $small --backend cuda --format json >"$work/mine.$round" 2>"$work/log"; then
-        echo "# bench: FAILED: $(cat "$work/log")" >>"$record"
-        failed=1
-    fi
+    for kernels in plain fast; do
+        if ! SOFTGATE_KERNELS=$kernels "$softgate" bench ${WORKLOADS:-} $small --backend cuda --format json \
+            >"$work/$kernels.$round" 2>"$work/log"; then
+            echo "# bench, $kernels kernels: FAILED: $(cat "$work/log")" >>"$record"
+            failed=1
+        fi
+    done
     for mode in eager compile; do
         [ "$has_torch" = yes ] || continue
         compile=

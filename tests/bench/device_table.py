@@ -4,7 +4,8 @@
 
   device_table.py FOLDER ROUNDS RECORD.json
 
-FOLDER holds mine.K (an array of softgate), eager.K and compile.K (JSON lines of peer_torch.py; may be missing).
+FOLDER holds plain.K and fast.K (arrays of softgate, by the kernels in use), eager.K and compile.K (JSON lines of
+peer_torch.py; may be missing).
 """
 import json
 import os
@@ -37,9 +38,10 @@ def lines(file):
 
 mine, peer, every = {}, {"eager": {}, "compile": {}}, []
 for k in range(1, rounds + 1):
-    for row in read(f"mine.{k}", json.load):
-        mine.setdefault(row["workload"], []).append(row)
-        every.append(dict(row, program="softgate", round=k))
+    for kernels in ("plain", "fast"):
+        for row in read(f"{kernels}.{k}", json.load):
+            mine.setdefault((row["workload"], kernels), []).append(row)
+            every.append(dict(row, program="softgate", kernels=kernels, round=k))
     for mode, rows in peer.items():
         for row in read(f"{mode}.{k}", lines):
             rows.setdefault(row["workload"], []).append(row)
@@ -60,10 +62,10 @@ def median(rows):
 
 
 print(f"# {rounds} rounds, medians of their medians; ratios are how many times faster softgate is")
-print(f"{'workload':13}{'shape':34}{'us':>10}{'GB/s':>8}{'machine':>9}{'fraction':>9}{'error':>9}"
+print(f"{'workload':13}{'kernels':9}{'shape':34}{'us':>10}{'GB/s':>8}{'machine':>9}{'fraction':>9}{'error':>9}"
       f"   {'peer':19}{'us':>10}{'eager':>8}{'compiled':>9}")
-for name, rows in mine.items():
-    head = (f"{name:13}{rows[0]['shape']:34}{1e6 * median(rows):10.1f}"
+for (name, kernels), rows in sorted(mine.items(), key=lambda item: item[0][0]):
+    head = (f"{name:13}{kernels:9}{rows[0]['shape']:34}{1e6 * median(rows):10.1f}"
             f"{max(r['gb_per_s'] for r in rows):8.0f}"
             f"{max(r['machine_gb_per_s'] for r in rows):9.0f}"
             f"{statistics.median(r['fraction'] for r in rows):9.2f}"

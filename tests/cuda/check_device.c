@@ -111,6 +111,18 @@ START_TEST(the_arithmetic_has_a_rate)
 }
 END_TEST
 
+START_TEST(kernels_can_be_chosen)
+{
+    sg_cuda_kernels before = sg_cuda_kernels_chosen();
+    const char *wanted = getenv("SOFTGATE_KERNELS");
+    ck_assert_int_eq(before, wanted && strcmp(wanted, "fast") == 0 ? SG_CUDA_FAST : SG_CUDA_PLAIN);
+    sg_cuda_kernels_choose(SG_CUDA_FAST);
+    ck_assert_int_eq(sg_cuda_kernels_chosen(), SG_CUDA_FAST);
+    sg_cuda_kernels_choose(before);
+    ck_assert_int_eq(sg_cuda_kernels_chosen(), before);
+}
+END_TEST
+
 Suite *device_suite(void);
 Suite *device_suite(void)
 {
@@ -122,6 +134,7 @@ Suite *device_suite(void)
     tcase_add_test(tests, nothing_is_a_size_too);
     tcase_add_test(tests, too_much_memory_says_how_much);
     tcase_add_test(tests, work_is_timed);
+    tcase_add_test(tests, kernels_can_be_chosen);
     tcase_add_test(tests, the_arithmetic_has_a_rate);
     tcase_add_loop_test(tests, the_memory_has_a_rate, SG_CUDA_COPY, SG_CUDA_READ + 1);
     suite_add_tcase(suite, tests);

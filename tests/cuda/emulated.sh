@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# `make check-cuda-emulated` calls this with the test program: once with threads and blocks in ascending
-# order and once with them shuffled, which shows missing barriers as wrong results. Side by side, as one
-# emulator keeps one processor busy.
+# `make check-cuda-emulated` calls this with the test program, for plain and for fast kernels: once with threads and
+# blocks in ascending order and once with them shuffled, which shows missing barriers as wrong results. Two
+# side by side, as one emulator keeps one processor busy.
 set -u
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2 CK_FORK=no
 export ASAN_OPTIONS=detect_stack_use_after_return=0 UBSAN_OPTIONS=print_stacktrace=1
@@ -10,17 +10,20 @@ logs=$(mktemp -d) || exit 1
 running=
 trap 'rm -rf "$logs"' EXIT
 trap 'kill $running 2>/dev/null; exit 130' INT TERM
-for seed in ${SOFTGATE_EMULATOR_SEED:-0 2}; do
-    SOFTGATE_EMULATOR_SEED=$seed "$1" >"$logs/$seed" 2>&1 &
-    running="$running $!"
-done
 failed=0
-# shellcheck disable=SC2086 # process numbers
-for process in $running; do
-    wait "$process" || failed=1
+for kernels in ${SOFTGATE_KERNELS:-plain fast}; do
+    running=
+    for seed in ${SOFTGATE_EMULATOR_SEED:-0 2}; do
+        SOFTGATE_KERNELS=$kernels SOFTGATE_EMULATOR_SEED=$seed "$1" >"$logs/$kernels kernels, seed $seed" 2>&1 &
+        running="$running $!"
+    done
+    # shellcheck disable=SC2086 # process numbers
+    for process in $running; do
+        wait "$process" || failed=1
+    done
 done
 for log in "$logs"/*; do
-    echo "order of threads: seed $(basename "$log")"
+    echo "$(basename "$log")"
     cat "$log"
 done
 exit "$failed"

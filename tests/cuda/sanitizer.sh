@@ -9,6 +9,8 @@ if [ ! -x "$tool" ]; then
 fi
 export OMP_WAIT_POLICY=passive CK_FORK=no CK_DEFAULT_TIMEOUT=0
 for check in memcheck racecheck initcheck; do
-    echo "compute-sanitizer $check"
-    "$tool" --tool "$check" --error-exitcode 9 --print-limit 20 "$1"
+    for kernels in plain fast; do
+        echo "compute-sanitizer $check, $kernels kernels"
+        SOFTGATE_KERNELS=$kernels "$tool" --tool "$check" --error-exitcode 9 --print-limit 20 "$1"
+    done
 done

@@ -34,6 +34,15 @@ sg_status sg_cuda_use(sg_error *error)
     return absent(error);
 }
 
+sg_cuda_kernels sg_cuda_kernels_chosen(void)
+{
+    return SG_CUDA_PLAIN;
+}
+
+void sg_cuda_kernels_choose(sg_cuda_kernels kernels)
+{
+}
+
 sg_status sg_cuda_describe(sg_cuda_facts *facts, sg_error *error)
 {
     return absent(error);

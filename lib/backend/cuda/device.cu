@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "backend/cuda/device.h"
 
@@ -104,10 +105,39 @@ static long from_environment(const char *name)
     return value >= 0 && *end == '\0' ? value : -1;
 }
 
+/* -1: not yet chosen. */
+static int kernels = -1;
+
+extern "C" sg_cuda_kernels sg_cuda_kernels_chosen(void)
+{
+    int chosen = __atomic_load_n(&kernels, __ATOMIC_ACQUIRE);
+    if (chosen < 0) {
+        const char *wanted = getenv("SOFTGATE_KERNELS");
+        chosen = wanted && strcmp(wanted, "fast") == 0 ? SG_CUDA_FAST : SG_CUDA_PLAIN;
+        sg_cuda_kernels_choose((sg_cuda_kernels)chosen);
+    }
+    return (sg_cuda_kernels)chosen;
+}
+
+extern "C" void sg_cuda_kernels_choose(sg_cuda_kernels wanted)
+{
+    __atomic_store_n(&kernels, (int)wanted, __ATOMIC_RELEASE);
+}
+
+static sg_status check_kernels(sg_error *error)
+{
+    const char *wanted = getenv("SOFTGATE_KERNELS");
+    if (!wanted || !*wanted || strcmp(wanted, "plain") == 0 || strcmp(wanted, "fast") == 0)
+        return SG_OK;
+    return sg_fail(error, SG_EARGUMENT, "SOFTGATE_KERNELS is %s; it can be plain or fast", wanted);
+}
+
 static sg_status choose(int *device, sg_error *error)
 {
     int count = 0;
-    sg_status status = sg_cuda_check(cudaGetDeviceCount(&count), "looking for devices", error);
+    sg_status status = check_kernels(error);
+    if (status == SG_OK)
+        status = sg_cuda_check(cudaGetDeviceCount(&count), "looking for devices", error);
     if (status != SG_OK)
         return status;
     if (count < 1)

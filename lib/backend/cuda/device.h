@@ -31,6 +31,14 @@ const char *sg_cuda_targets(void);
  * thread. Everything that computes on the device starts with this. Thread-safe. */
 sg_status sg_cuda_use(sg_error *error);
 
+/* Some kernels exist twice: plain, and fast. The plain ones are used until a device has shown that the fast
+ * ones are right and faster; SOFTGATE_KERNELS=plain|fast in the environment, or a call of choose, decides
+ * otherwise. Results have the same bits, unless a header says how they differ. Choose before
+ * anything is allocated. */
+typedef enum sg_cuda_kernels { SG_CUDA_PLAIN, SG_CUDA_FAST } sg_cuda_kernels;
+sg_cuda_kernels sg_cuda_kernels_chosen(void);
+void sg_cuda_kernels_choose(sg_cuda_kernels kernels);
+
 typedef struct sg_cuda_facts {
     char name[256];   /* "NVIDIA H200" */
     int index, count; /* the device in use, of how many visible ones */
