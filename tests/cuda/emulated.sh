@@ -23,7 +23,7 @@ for kernels in ${SOFTGATE_KERNELS:-plain fast}; do
     done
 done
 for log in "$logs"/*; do
-    echo "$(basename "$log")"
+    basename "$log"
     cat "$log"
 done
 exit "$failed"
