@@ -133,7 +133,8 @@ inline bool sg_cuda_rows_call::open(size_t desk_bytes, size_t room_bytes)
         while (size < desk_bytes)
             size *= 2;
         check(cudaStreamSynchronize(rows->stream), "computing on rows of logits");
-        cudaFreeHost(rows->desk);
+        if (rows->desk)
+            check(cudaFreeHost(rows->desk), "giving page-locked memory back");
         sg_cuda_free(rows->desk_there);
         rows->desk = rows->desk_there = nullptr;
         rows->desk_bytes = 0;

@@ -403,9 +403,12 @@ cudaError_t cudaMallocHost(void **pointer, size_t bytes)
     return allocate(pointer, bytes, true);
 }
 
+/* What a driver makes of NULL is not written down anywhere, so nobody may rely on it. */
 cudaError_t cudaFreeHost(void *pointer)
 {
-    return release(pointer);
+    if (!pointer)
+        sg_emulator_complain(cudaErrorInvalidValue, "freed page-locked memory that is NULL");
+    return pointer ? release(pointer) : cudaErrorInvalidValue;
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
