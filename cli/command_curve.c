@@ -42,7 +42,7 @@ static const cli_option options[] = {
      .value = "X",
      .min = -1e6,
      .max = 0,
-     .help = "log-probability of the token under the old policy; only dppo-tv looks at it",
+     .help = "log-probability of the token under the old policy; only dppo-tv and dppo-kl look at it",
      PLACE(logp_old)},
     {.name = NULL},
 };

@@ -41,6 +41,8 @@ sg_pen sg_theme_pen(sg_gate_kind gate, sg_level level)
         return (sg_pen){0x4D4D4D, SG_DASH_DOT, SG_TRIANGLE_DOWN, 0};
     case SG_GATE_DPPO_TV:
         return (sg_pen){0x00496B, SG_DASH_DOT_DOT, SG_OPEN_CIRCLE, 0};
+    case SG_GATE_DPPO_KL:
+        return (sg_pen){0x00496B, SG_DASHED, SG_CIRCLE, 0};
     case SG_GATE_GMPO:
         return (sg_pen){0x8A1C4A, SG_DOTTED, SG_PENTAGON, 0};
     }

@@ -218,7 +218,7 @@ static double *bits(size_t runs, sg_precision precision)
     static double reward[ARMS];
     for (size_t v = 0; v < ARMS; v++)
         reward[v] = uniform(0, 2, (uint32_t)v);
-    const char *specs[] = {"sapo", "grpo", "vespo:level=token", "gipo", "dppo-tv", "cispo"};
+    const char *specs[] = {"sapo", "grpo", "vespo:level=token", "dppo-kl", "dppo-tv", "cispo"};
     sg_bandit *bandit = malloc(runs * sizeof *bandit);
     for (size_t r = 0; r < runs; r++) {
         sg_objective objective;

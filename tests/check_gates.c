@@ -290,15 +290,17 @@ START_TEST(what_cannot_be_done_is_refused)
     ck_assert_int_eq(sg_objective_parse(&objective, "dppo-tv", &error), SG_OK);
     ck_assert_int_eq(sg_gates_apply(backend_under_test(), &objective, 1, &x, &x, &y, NULL, &error),
                      SG_EUNSUPPORTED);
+    ck_assert_int_eq(sg_objective_parse(&objective, "dppo-kl", &error), SG_OK);
+    ck_assert_int_eq(sg_gates_apply(backend_under_test(), &objective, 1, &x, &x, &y, NULL, &error),
+                     SG_EUNSUPPORTED);
     ck_assert_int_eq(sg_objective_parse(&objective, "gspo", &error), SG_OK);
     ck_assert_int_eq(sg_gates_apply(backend_under_test(), &objective, 1, &x, &x, &y, NULL, &error),
                      SG_EARGUMENT);
     sg_gate_statistics statistics;
     ck_assert_int_eq(sg_objective_parse(&objective, "sapo", &error), SG_OK);
     if (!sg_cuda_built()) {
-        ck_assert_int_eq(
-            sg_gates_apply(SG_BACKEND_CUDA, &objective, 1, &x, &x, &y, NULL, &error),
-            SG_EUNSUPPORTED);
+        ck_assert_int_eq(sg_gates_apply(SG_BACKEND_CUDA, &objective, 1, &x, &x, &y, NULL, &error),
+                         SG_EUNSUPPORTED);
         ck_assert_ptr_nonnull(strstr(error.message, "was built without CUDA"));
     }
     ck_assert_int_eq(sg_gates_statistics(backend_under_test(), 1, &objective, 0, NULL, NULL,

@@ -57,7 +57,6 @@ static const golden_config covered[] = {
 static const struct {
     const char *peer, *config, *reason;
 } left_out[] = {
-    {"verl", "dppo_kl_0.05_0.05__token-mean", "dppo-kl is reserved, not implemented"},
     {"verl", "kl_cov_0.02_k1__token-mean", "kl-cov is reserved, not implemented"},
     {"verl", "clip_cov_all__token-mean", "clip-cov is reserved, not implemented"},
     {"verl", "dro_0.1__token-mean", "dro is reserved, not implemented"},

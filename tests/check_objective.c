@@ -41,7 +41,7 @@ typedef struct reference {
     double value[8];
 } reference;
 
-/* Printed with six digits from independent computations; q = 0.3 for dppo-tv. */
+/* Printed with six digits from independent computations; q = 0.3 for dppo. */
 static const reference coefficients[] = {
 #include "reference_coefficients.inc"
 };
@@ -117,7 +117,8 @@ static const char *const specs[] = {
     "aspo:cap=1.5,dual_clip=2", "ce-gppo", "ce-gppo:beta_low=0.5,eps_low=0.3", "gate-erf",
     "gate-erf:tau_pos=1,tau_neg=2", "gate-arctan", "gate-arctan:tau_pos=1,tau_neg=2",
     "gate-softsign", "gate-softsign:tau_pos=1,tau_neg=2", "gipo", "gipo:sigma=0.2", "dppo-tv",
-    "dppo-tv:delta_low=0.05,delta_high=0.1,cap=2", "spo", "spo:eps=1.5", "unclipped", "reinforce",
+    "dppo-tv:delta_low=0.05,delta_high=0.1,cap=2", "dppo-kl",
+    "dppo-kl:kl_low=0.4,kl_high=0.2,cap=2", "spo", "spo:eps=1.5", "unclipped", "reinforce",
 };
 enum { SPECS = sizeof specs / sizeof *specs };
 
@@ -198,6 +199,7 @@ START_TEST(coefficients_have_their_limits)
         {"reinforce", {1, 1, 1, 1}},
         {"spo", {-INFINITY, INFINITY, 0, 0}},
         {"dppo-tv", {0, 20, 0, 0}},
+        {"dppo-kl", {0, 20, 0, 0}},
     };
     static const double far[] = {50, 709, 800, 1e6, HUGE_VAL};
     for (size_t k = 0; k < sizeof limits / sizeof *limits; k++) {

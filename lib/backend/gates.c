@@ -7,11 +7,11 @@
 
 static sg_status check_gate(const sg_objective *objective, bool sequence, sg_error *error)
 {
-    if (objective->gate == SG_GATE_DPPO_TV)
-        return sg_fail(
-            error, SG_EUNSUPPORTED,
-            "bulk gates have no dppo-tv: it needs the old log-probability of each token; "
-            "replay a batch instead");
+    if (sg_gate_reads_old(objective->gate))
+        return sg_fail(error, SG_EUNSUPPORTED,
+                       "bulk gates have no %s: it needs the old log-probability of each token; "
+                       "replay a batch instead",
+                       objective->method->name);
     if (sequence ? objective->level != SG_LEVEL_SEQUENCE : objective->level != SG_LEVEL_TOKEN)
         return sg_fail(error, SG_EARGUMENT,
                        "this bulk gate works on the ratios of %s, but the objective %s does not",

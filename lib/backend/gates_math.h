@@ -92,7 +92,7 @@ SG_HD static inline bool sg_gate_reads_log(sg_gate_kind kind)
 {
     return kind == SG_GATE_REINFORCE || kind == SG_GATE_GIPO || kind == SG_GATE_CISPO ||
            kind == SG_GATE_CE_GPPO || kind == SG_GATE_ASPO || kind == SG_GATE_TOPR ||
-           kind == SG_GATE_VESPO || kind == SG_GATE_GMPO;
+           kind == SG_GATE_VESPO || kind == SG_GATE_GMPO || kind == SG_GATE_DPPO_KL;
 }
 
 /* Comparisons with NaN take some branch of a gate: sg_gate_at asks first, here a selection at the end

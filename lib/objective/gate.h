@@ -45,6 +45,7 @@
     X(SG_GATE_TOPR, topr)                                                                    \
     X(SG_GATE_VESPO, vespo)                                                                  \
     X(SG_GATE_DPPO_TV, dppo_tv)                                                              \
+    X(SG_GATE_DPPO_KL, dppo_kl)                                                              \
     X(SG_GATE_GMPO, gmpo)
 
 typedef enum sg_gate_kind {
@@ -65,7 +66,7 @@ typedef enum sg_gate_kind {
     X(high)        /* cispo upper bound on the weight; >= 1 */                               \
     X(beta_low)    /* ce-gppo weight below the band, A < 0; >= 0 */                          \
     X(beta_high)   /* ce-gppo weight above the band, A > 0; >= 0 */                          \
-    X(cap)         /* aspo cap of 1/r, dppo-tv cap of r; > 1 */                              \
+    X(cap)         /* aspo cap of 1/r, dppo cap of r; > 1 */                              \
     X(sigma)       /* gipo width in log ratio; > 0 */                                        \
     X(eps)         /* spo width; > 0 */                                                      \
     X(k_pos)       /* vespo exponent for A >= 0; >= 1 */                                     \
@@ -73,13 +74,21 @@ typedef enum sg_gate_kind {
     X(lambda_pos)  /* vespo rate for A >= 0; > 0 */                                          \
     X(lambda_neg)  /* vespo rate for A < 0; > 0 */                                           \
     X(delta_low)   /* dppo-tv probability drop allowed for A <= 0; in (0, 1] */              \
-    X(delta_high)  /* dppo-tv probability rise allowed for A > 0; in (0, 1] */
+    X(delta_high)  /* dppo-tv probability rise allowed for A > 0; in (0, 1] */               \
+    X(kl_low)      /* dppo-kl divergence allowed to a drop, A <= 0; > 0 */                   \
+    X(kl_high)     /* dppo-kl divergence allowed to a rise, A > 0; > 0 */
 
 typedef struct sg_gate_parameters {
 #define SG_GATE_FIELD(name) double name;
     SG_GATE_PARAMETER_LIST(SG_GATE_FIELD)
 #undef SG_GATE_FIELD
 } sg_gate_parameters;
+
+/* Gates that read at.logp_old for more than the printed loss: the coefficient depends on the old probability. */
+SG_HD static inline bool sg_gate_reads_old(sg_gate_kind kind)
+{
+    return kind == SG_GATE_DPPO_TV || kind == SG_GATE_DPPO_KL;
+}
 
 /* double: sg_gate_point, sg_gate_value, sg_gate_at(); float: the same names with suffix _f32. */
 #define SG_REAL double

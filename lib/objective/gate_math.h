@@ -59,7 +59,8 @@ SG_HD static inline SG_NAME(sg_gate_value)
 
 /* f = r. Importance sampling without any trust region. */
 SG_HD static inline SG_NAME(sg_gate_value)
-    SG_NAME(sg_gate_unclipped)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
+    SG_NAME(sg_gate_unclipped)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at,
+                               bool positive)
 {
     (void)p;
     (void)positive;
@@ -68,7 +69,8 @@ SG_HD static inline SG_NAME(sg_gate_value)
 
 /* c = 1, f = 1 + ln r. REINFORCE (Williams 1992). */
 SG_HD static inline SG_NAME(sg_gate_value)
-    SG_NAME(sg_gate_reinforce)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
+    SG_NAME(sg_gate_reinforce)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at,
+                               bool positive)
 {
     (void)p;
     (void)positive;
@@ -169,7 +171,7 @@ SG_HD static inline SG_NAME(sg_gate_value)
 {
     (void)positive;
     SG_REAL low = (SG_REAL)p->low, high = (SG_REAL)p->high;
-    bool below = at.ratio < low, above = at.ratio > high;
+    bool below = at.ratio<low, above = at.ratio> high;
     SG_REAL bound = below ? low : high;
     SG_REAL outside = bound * (1 + at.log_ratio - SG_MATH(log)(bound));
     SG_REAL surrogate = (below | above) ? outside : at.ratio;
@@ -261,21 +263,67 @@ SG_HD static inline SG_NAME(sg_gate_value)
     return SG_NAME(sg_gate_detached)(1 + scale * area, weight, coefficient, at);
 }
 
-/* DPPO-TV (2602.04879): c = min(r, cap) while the probability itself moved less than delta, detached. */
+/* What the two forms of DPPO (2602.04879) share: c = min(r, cap), detached, while the token is `inside` its trust
+ * region; outside, f stays at what it is where the region ends, at the log-ratio `edge`. */
 SG_HD static inline SG_NAME(sg_gate_value)
-    SG_NAME(sg_gate_dppo_tv)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
+    SG_NAME(sg_gate_dppo)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool inside,
+                          SG_REAL edge)
 {
-    SG_REAL old = SG_MATH(exp)(at.logp_old), cap = (SG_REAL)p->cap;
-    SG_REAL moved = old * at.excess; /* p - q */
-    SG_REAL limit = (SG_REAL)(positive ? p->delta_high : -p->delta_low);
-    bool inside = positive ? moved <= limit : moved >= limit;
-    SG_REAL edge = 1 + limit / old;
-    SG_REAL x = inside ? at.ratio : edge;
-    SG_REAL log_x = inside ? at.log_ratio : SG_MATH(log)(edge);
+    SG_REAL cap = (SG_REAL)p->cap, log_x = inside ? at.log_ratio : edge;
+    SG_REAL x = inside ? at.ratio : SG_MATH(exp)(edge);
     SG_REAL surrogate = x <= cap ? x : cap * (1 + log_x - SG_MATH(log)(cap));
     SG_REAL coefficient = at.ratio <= cap ? at.ratio : cap;
     SG_REAL weight = at.ratio <= cap ? 1 : cap / at.ratio;
     return SG_NAME(sg_gate_detached)(surrogate, inside ? weight : 0, inside ? coefficient : 0, at);
+}
+
+/* DPPO-TV: the probability itself moved less than delta. */
+SG_HD static inline SG_NAME(sg_gate_value)
+    SG_NAME(sg_gate_dppo_tv)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
+{
+    SG_REAL old = SG_MATH(exp)(at.logp_old), moved = old * at.excess; /* p - q */
+    SG_REAL limit = (SG_REAL)(positive ? p->delta_high : -p->delta_low);
+    bool inside = positive ? moved <= limit : moved >= limit;
+    return SG_NAME(sg_gate_dppo)(p, at, inside, SG_MATH(log)(1 + limit / old));
+}
+
+/* KL(q || p) of "this token or another", q = exp(logp_old), p = q exp(d); infinite from p = 1 on. */
+SG_HD static inline SG_REAL SG_NAME(sg_gate_binary_kl)(SG_REAL logp_old, SG_REAL d)
+{
+    SG_REAL old = SG_MATH(exp)(logp_old), rest = -SG_MATH(expm1)(logp_old);
+    SG_REAL left = -SG_MATH(expm1)(logp_old + d); /* 1 - p */
+    if (!(rest > 0))
+        return d > 0 ? (SG_REAL)INFINITY : -d;
+    return left > 0 ? rest * (SG_MATH(log)(rest) - SG_MATH(log)(left)) - old * d
+                    : (SG_REAL)INFINITY;
+}
+
+/* The log-ratio at which that divergence reaches `limit`, above or below 0, by bisection: it grows away from d = 0, above
+ * to infinity at p = 1, below it is at least rest ln rest - q d. */
+SG_HD static inline SG_REAL SG_NAME(sg_gate_kl_edge)(SG_REAL logp_old, SG_REAL limit, bool above)
+{
+    SG_REAL old = SG_MATH(exp)(logp_old), rest = -SG_MATH(expm1)(logp_old);
+    SG_REAL near = 0, most = rest > 0 ? rest * SG_MATH(log)(rest) : 0;
+    SG_REAL far = above ? -logp_old : (most - limit) / old;
+    for (int i = 0; i < 60; i++) {
+        SG_REAL middle = (near + far) / 2;
+        if (SG_NAME(sg_gate_binary_kl)(logp_old, middle) <= limit)
+            near = middle;
+        else
+            far = middle;
+    }
+    return near;
+}
+
+/* DPPO-KL: KL(q || p) stays below its limit, or the step leads back towards q. */
+SG_HD static inline SG_NAME(sg_gate_value)
+    SG_NAME(sg_gate_dppo_kl)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
+{
+    SG_REAL limit = (SG_REAL)(positive ? p->kl_high : p->kl_low), d = at.log_ratio;
+    bool back = positive ? d <= 0 : d >= 0;
+    bool inside = back || SG_NAME(sg_gate_binary_kl)(at.logp_old, d) <= limit;
+    SG_REAL edge = inside ? d : SG_NAME(sg_gate_kl_edge)(at.logp_old, limit, positive);
+    return SG_NAME(sg_gate_dppo)(p, at, inside, edge);
 }
 
 /* GMPO (2507.20673) for a row of one token: f = exp(k), k = min(d, eps_high) for A > 0 and max(d, -eps_low) for
@@ -306,8 +354,8 @@ SG_HD static inline SG_NAME(sg_gate_value)
     if (at.log_ratio != at.log_ratio || advantage != advantage)
         return nothing;
     switch (kind) {
-#define SG_GATE_CASE(id, suffix)                                                                 \
-    case id:                                                                                     \
+#define SG_GATE_CASE(id, suffix)                                                                   \
+    case id:                                                                                       \
         return SG_NAME(sg_gate_##suffix)(p, at, positive);
         SG_GATE_LIST(SG_GATE_CASE)
 #undef SG_GATE_CASE

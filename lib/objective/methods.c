@@ -80,6 +80,10 @@ const sg_method sg_methods[] = {
      "delta_low=0.2,delta_high=0.2,cap=20",
      "-sg[min(r, cap)] A logp while p-q <= delta_high (A > 0) or p-q >= -delta_low",
      "Divergence PPO, total variation", "arXiv:2602.04879"},
+    {"dppo-kl", "", SG_GATE_DPPO_KL, SG_LEVEL_TOKEN, SG_TOKEN_MEAN, "token",
+     "kl_low=0.05,kl_high=0.05,cap=20",
+     "-sg[min(r, cap)] A logp while p <= q or KL(q||p) <= kl_high (A > 0), p >= q or KL <= kl_low",
+     "Divergence PPO, binary KL", "arXiv:2602.04879"},
     {"spo", "", SG_GATE_SPO, SG_LEVEL_TOKEN, SG_TOKEN_MEAN, "token", "eps=0.2",
      "-(r A - |A| (r-1)^2 / (2 eps))", "Simple Policy Optimization", "arXiv:2401.16025"},
     {"unclipped", "is", SG_GATE_UNCLIPPED, SG_LEVEL_TOKEN, SG_TOKEN_MEAN, ROW_LEVELS, "", "-r A",
@@ -91,9 +95,9 @@ const size_t sg_methods_count = sizeof sg_methods / sizeof *sg_methods;
 
 /* Names that papers or trainers use and that softgate knows but does not implement. */
 const char *const sg_methods_reserved[] = {
-    "dcpo", "m2po",   "bapo", "clip-cov", "kl-cov", "dppo-kl", "asymre", "unlikelihood",
-    "dro",  "minirl", "fipo", "gepo",     "pspo",   "gppo",    "sspo",   "cppo",
-    "real", "opmd",   "kimi", "minpro",   "icepop", "kpop",    NULL,
+    "dcpo",   "m2po", "bapo", "clip-cov", "kl-cov", "asymre", "unlikelihood", "dro",
+    "minirl", "fipo", "gepo", "pspo",     "gppo",   "sspo",   "cppo",         "real",
+    "opmd",   "kimi", "minpro", "icepop", "kpop",   NULL,
 };
 
 #define INF HUGE_VAL
@@ -138,10 +142,16 @@ const sg_parameter_range sg_parameters[] = {
      offsetof(sg_gate_parameters, lambda_pos), 0, true, 100, false, false},
     {{"lambda_neg", "vespo_lambda_neg,lam_neg", "> 0 and <= 100", "rate for A < 0"},
      offsetof(sg_gate_parameters, lambda_neg), 0, true, 100, false, false},
-    {{"delta_low", "tv_low", "> 0 and <= 1", "largest drop of the probability, A <= 0"},
+    {{"delta_low", "tv_low,clip_ratio_low", "> 0 and <= 1",
+      "largest drop of the probability, A <= 0"},
      offsetof(sg_gate_parameters, delta_low), 0, true, 1, false, false},
-    {{"delta_high", "tv_high", "> 0 and <= 1", "largest rise of the probability, A > 0"},
+    {{"delta_high", "tv_high,clip_ratio_high", "> 0 and <= 1",
+      "largest rise of the probability, A > 0"},
      offsetof(sg_gate_parameters, delta_high), 0, true, 1, false, false},
+    {{"kl_low", "clip_ratio_low", "> 0", "largest KL of a drop of the probability, A <= 0"},
+     offsetof(sg_gate_parameters, kl_low), 0, true, INF, true, false},
+    {{"kl_high", "clip_ratio_high", "> 0", "largest KL of a rise of the probability, A > 0"},
+     offsetof(sg_gate_parameters, kl_high), 0, true, INF, true, false},
 };
 const size_t sg_parameters_count = sizeof sg_parameters / sizeof *sg_parameters;
 

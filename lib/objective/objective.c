@@ -218,12 +218,14 @@ static sg_status apply_cispo(sg_objective *objective, const cispo_bounds *bounds
 }
 
 /* Names that set both parameters of a pair; one that is given by itself wins. */
-enum { PAIRS = 2 };
+enum { PAIRS = 4 };
 static const struct {
     const char *names, *member[2];
 } pairs[PAIRS] = {
     {"epsilon,clip_ratio,eps_clip,cliprange,pg_clip,clip", {"eps_low", "eps_high"}},
     {"tau,temperature,sapo_temperature", {"tau_pos", "tau_neg"}},
+    {"delta,clip_ratio,epsilon", {"delta_low", "delta_high"}},
+    {"delta,clip_ratio,epsilon", {"kl_low", "kl_high"}},
 };
 
 static int pair_named(const char *key, const sg_method *method)

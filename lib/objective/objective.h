@@ -74,7 +74,7 @@ int sg_objective_parameters(const sg_objective *objective, char *buffer, size_t 
 int sg_objective_label(const sg_objective *objective, char *buffer, size_t size);
 
 /* Gate at log-ratio d (of the objective's level) for an advantage of the given sign, with the log-probability of the
- * sampled token under the old policy (only dppo-tv and the printed value of detached methods use it).
+ * sampled token under the old policy (only dppo-tv, dppo-kl and the printed value of detached methods use it).
  * logp_old: any value <= 0. NaN d gives NaN. */
 sg_gate_value sg_objective_eval(const sg_objective *objective, double log_ratio, double advantage,
                                 double logp_old);

@@ -122,7 +122,7 @@ static void eval_gates(const sg_batch *batch, const sg_objective *objective,
         size_t i = r->index[t];
         double x = token_level ? r->log_ratio[t] : sequence;
         /* The printed loss of a detached weight is c * logp_new, with the token's own logp_new. */
-        bool own = objective->gate == SG_GATE_DPPO_TV;
+        bool own = sg_gate_reads_old(objective->gate);
         double logp_old = own ? batch->logp_old[i] : batch->logp_new[i] - x;
         r->gate[t] = sg_objective_eval(objective, x, batch->advantage[i], logp_old);
         r->gate_log_ratio[t] = x;

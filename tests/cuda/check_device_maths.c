@@ -14,7 +14,8 @@ enum { POINTS = 3001 };
 static const char *const specs[] = {"unclipped", "reinforce",   "grpo:dual_clip=3", "sapo",
                                     "gate-erf",  "gate-arctan", "gate-softsign",    "gipo",
                                     "spo",       "cispo",       "ce-gppo",          "aspo",
-                                    "topr",      "vespo",       "dppo-tv",          "gmpo"};
+                                    "topr",      "vespo",       "dppo-tv",          "dppo-kl",
+                                    "gmpo"};
 
 static double relative(double mine, double theirs)
 {

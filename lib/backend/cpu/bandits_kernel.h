@@ -276,7 +276,7 @@ static void SG_NAME(coefficients)(const SG_NAME(bandit_state) * s, const sg_obje
 #pragma omp simd
         for (size_t l = 0; l < L; l++)
             log_ratio[l] = SG_MATH(log)(ratio[l]);
-    if (objective->gate == SG_GATE_DPPO_TV)
+    if (sg_gate_reads_old(objective->gate))
 #pragma omp simd
         for (size_t l = 0; l < L; l++)
             logp_old[l] = SG_MATH(log)(old[l] / total);
@@ -292,7 +292,7 @@ static void SG_NAME(push)(SG_NAME(bandit_state) * s, const sg_bandit_job *job,
     enum { L = SG_BANDIT_LANES };
     SG_REAL sum[L] = {0}, size[L] = {0}, c[L];
     SG_REAL factor = (SG_REAL)(bandit->lr / (double)job->bandits->samples);
-    bool fresh = is_first && bandit->objective.gate != SG_GATE_DPPO_TV && s->total == total;
+    bool fresh = is_first && !sg_gate_reads_old(bandit->objective.gate) && s->total == total;
     for (size_t first = 0; first < job->padded; first += L) {
         const SG_REAL *a = s->advantage + first, *live = s->live + first;
         SG_REAL *push = s->push + first;
