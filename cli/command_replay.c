@@ -191,7 +191,7 @@ static int set_parameter(cli_objectives *objectives, const char *option, const c
         if (!strstr(objective->method->parameters, name))
             continue;
         having++;
-        *(double *)(void *)((char *)&objective->parameter + offset) = value;
+        *(double *)(void *)((char *)objective + offset) = value;
         sg_objective_parameters(objective, parameters, sizeof parameters);
         snprintf(spec, sizeof spec, "%s:%s", objective->method->name, parameters);
         if (sg_objective_parse(objective, spec, &error) != SG_OK)
@@ -303,6 +303,12 @@ static void print_summary(const sg_objective *objective, const sg_replay_summary
     REAL(sequence_deviation)
     REAL(sequence_bound)
     REAL(sequence_deviation_true)
+    if (!isnan(summary->chosen_share))
+        REAL(chosen_share)
+    if (!isnan(summary->clip_low)) {
+        REAL(clip_low)
+        REAL(clip_high)
+    }
 #undef REAL
     json_line_print(&line, "");
 }
@@ -361,9 +367,9 @@ static int run(const cli_call *call)
     int code = cli_specs_parse(&objectives, call, &own->objective, 1);
     if (!code)
         code = set_parameter(&objectives, "--dual-clip", "dual_clip",
-                             offsetof(sg_gate_parameters, dual_clip), own->dual_clip);
+                             offsetof(sg_objective, parameter.dual_clip), own->dual_clip);
     if (!code)
-        code = set_parameter(&objectives, "--delta", "delta", offsetof(sg_gate_parameters, delta),
+        code = set_parameter(&objectives, "--delta", "delta", offsetof(sg_objective, parameter.delta),
                              own->delta);
     if (!code)
         code = parse_replay(own, &replay);

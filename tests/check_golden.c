@@ -57,9 +57,6 @@ static const golden_config covered[] = {
 static const struct {
     const char *peer, *config, *reason;
 } left_out[] = {
-    {"verl", "kl_cov_0.02_k1__token-mean", "kl-cov is reserved, not implemented"},
-    {"verl", "clip_cov_all__token-mean", "clip-cov is reserved, not implemented"},
-    {"verl", "dro_0.1__token-mean", "dro is reserved, not implemented"},
     {"vespo", "vespo_default_isw__token-mean", "the rollout weight enters W, not the token loss"},
     {"trl", "grpo_20_20_beta0.04_bckl", "KL term multiplied by the ratio"},
     {"trl", "grpo_20_20_opm0.05", "off-policy mask drops whole rows"},

@@ -118,9 +118,11 @@ static const char *const specs[] = {
     "gate-erf:tau_pos=1,tau_neg=2", "gate-arctan", "gate-arctan:tau_pos=1,tau_neg=2",
     "gate-softsign", "gate-softsign:tau_pos=1,tau_neg=2", "gipo", "gipo:sigma=0.2", "dppo-tv",
     "dppo-tv:delta_low=0.05,delta_high=0.1,cap=2", "dppo-kl",
-    "dppo-kl:kl_low=0.4,kl_high=0.2,cap=2", "spo", "spo:eps=1.5", "unclipped", "reinforce",
+    "dppo-kl:kl_low=0.4,kl_high=0.2,cap=2", "spo", "spo:eps=1.5", "unclipped", "reinforce", "clip-cov",
+    "bapo", "dro", "dro:beta=2", "kl-cov", "kl-cov:beta=0.3",
 };
-enum { SPECS = sizeof specs / sizeof *specs };
+/* The last ones charge a penalty, which gates by themselves know nothing of. */
+enum { SPECS = sizeof specs / sizeof *specs, GATED = SPECS - 4 };
 
 typedef struct slice {
     sg_objective objective;
@@ -388,7 +390,7 @@ START_TEST(bad_specs_get_one_helpful_sentence)
         {"cispo:bounds=both", "neither relative"},
         {"gipo:sigma=0", "> 0"},
         {"gspo:level=product", "must be one of"},
-        {"bapo", "not implemented"},
+        {"dcpo", "not implemented"},
         {"vespo:k_pos=0.5", ">= 1"},
     };
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
@@ -456,7 +458,7 @@ Suite *objective_suite(void)
     TCase *laws = tcase_create("laws");
     tcase_add_loop_test(laws, weight_is_the_derivative_of_the_surrogate, 0, 2 * SPECS);
     tcase_add_loop_test(laws, on_policy_weight_and_coefficient_are_one, 0, SPECS);
-    tcase_add_loop_test(laws, single_precision_follows_double, 0, SPECS);
+    tcase_add_loop_test(laws, single_precision_follows_double, 0, GATED);
     tcase_add_loop_test(laws, nan_stays_nan, 0, SPECS);
     tcase_add_test(laws, coefficients_have_their_limits);
     tcase_add_test(laws, limits_in_the_parameters);

@@ -72,7 +72,8 @@ static const char *const differentiable[] = {
     "sapo",      "sapo:level=sequence",      "grpo:eps_low=0.5,eps_high=0.6", "gspo:epsilon=0.3",
     "dual-clip", "luspo:epsilon=0.3",        "gmpo",                          "gate-erf:tau_pos=1",
     "spo",       "gate-arctan:tau_pos=2",    "gate-softsign:tau_pos=1",       "unclipped",
-    "reinforce", "unclipped:level=sequence",
+    "reinforce", "unclipped:level=sequence", "dro:beta=0.7",                 "bapo:target=0.8",
+    "kl-cov:share=0.4,beta=0.6",             "clip-cov:epsilon=0.5,share=0.3,cov_low=0",
 };
 enum { DIFFERENTIABLE = sizeof differentiable / sizeof *differentiable };
 

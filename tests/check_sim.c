@@ -162,7 +162,7 @@ START_TEST(on_policy_all_ratio_objectives_coincide)
     static sg_config config;
     small(&config);
     set(&config, "update.objectives=[sapo,grpo,gspo,gspo-token,cispo,gmpo,vespo,topr,aspo,ce-gppo,"
-                 "gate-erf,gipo,spo,dppo-tv,dppo-kl,reinforce,unclipped,sapo:level=sequence]");
+                 "gate-erf,gipo,spo,dppo-tv,dppo-kl,bapo,reinforce,unclipped,sapo:level=sequence]");
     set(&config, "update.aggregate=token-mean");
     set(&config, "update.minibatches=1");
     sg_table *table = simulate(&config);

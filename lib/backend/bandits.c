@@ -40,6 +40,11 @@ static sg_status check(const sg_bandits *b, sg_error *error)
             return sg_fail(error, SG_EUNSUPPORTED,
                            "run %zu has an objective of level %s; small runs need level token", r,
                            sg_level_name(b->run[r].objective.level));
+        if (b->run[r].objective.method->rule != SG_RULE_NONE)
+            return sg_fail(error, SG_EUNSUPPORTED,
+                           "run %zu has the objective %s, which looks at the whole batch; small "
+                           "runs gate tokens one by one",
+                           r, b->run[r].objective.method->name);
         if (!(b->run[r].lr > 0) || !isfinite(b->run[r].lr))
             return sg_fail(error, SG_EARGUMENT,
                            "run %zu has a learning rate of %g; it must be positive", r,

@@ -12,6 +12,10 @@ static sg_status check_gate(const sg_objective *objective, bool sequence, sg_err
                        "bulk gates have no %s: it needs the old log-probability of each token; "
                        "replay a batch instead",
                        objective->method->name);
+    if (objective->method->rule != SG_RULE_NONE)
+        return sg_fail(error, SG_EUNSUPPORTED,
+                       "bulk gates have no %s: it looks at the whole batch; replay a batch instead",
+                       objective->method->name);
     if (sequence ? objective->level != SG_LEVEL_SEQUENCE : objective->level != SG_LEVEL_TOKEN)
         return sg_fail(error, SG_EARGUMENT,
                        "this bulk gate works on the ratios of %s, but the objective %s does not",

@@ -149,7 +149,7 @@ void sg_rows_inner_updates(sg_rows *rows, const sg_optimizer *optimizer, uint64_
                            size_t first, size_t count, size_t n, const int32_t *tokens,
                            const double *old_log_prob, const double *advantage, double *pushes)
 {
-    assert(objective->level == SG_LEVEL_TOKEN);
+    assert(objective->level == SG_LEVEL_TOKEN && objective->method->rule == SG_RULE_NONE);
     assert(optimizer->kind == rows->config.optimizer && time >= 1);
     sg_rows_step step = {*optimizer, time, false};
     rows->methods->inner_updates(rows, &step, updates, objective, factor, first, count, n, tokens,

@@ -26,6 +26,7 @@ typedef enum sg_stream {
     SG_STREAM_SYNTHETIC, /* synthetic batches for figures, benchmarks and tests */
     SG_STREAM_WARM_START, /* right answers of a supervised start */
     SG_STREAM_EVALUATE,   /* responses that are only scored */
+    SG_STREAM_CHOICE,     /* tokens that an objective drops */
 } sg_stream;
 
 typedef struct sg_address {

@@ -80,8 +80,7 @@ sg_status sg_curve(sg_table **table, const sg_objective *objectives, size_t coun
         for (size_t a = 0; a < advantage_count; a++) {
             for (size_t i = 0; i < grid.points && status == SG_OK; i++, row++) {
                 sg_gate_point at = point_at(grid, i, logp_old);
-                sg_gate_value v =
-                    sg_gate_at(objective->gate, &objective->parameter, at, advantages[a]);
+                sg_gate_value v = sg_objective_eval_at(objective, at, advantages[a]);
                 const double values[] = {advantages[a], at.ratio, at.log_ratio,
                                          v.surrogate,   v.weight, v.coefficient};
                 status = sg_table_set_text(t, 0, row, objective->method->name, error);

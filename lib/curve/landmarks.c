@@ -8,7 +8,7 @@ enum { SCAN_POINTS = 400, HALVINGS = 60 };
 sg_gate_value sg_gate_at_ratio(const sg_objective *objective, double ratio, double advantage)
 {
     sg_gate_point at = {log(ratio), ratio, ratio - 1, 0};
-    return sg_gate_at(objective->gate, &objective->parameter, at, advantage);
+    return sg_objective_eval_at(objective, at, advantage);
 }
 
 typedef struct search {

@@ -10,7 +10,7 @@
 
 typedef struct sg_parameter_range {
     sg_parameter_info info;
-    size_t offset; /* in sg_gate_parameters */
+    size_t offset; /* in sg_objective */
     double low;
     bool low_open; /* low itself is not allowed */
     double high;
@@ -18,9 +18,14 @@ typedef struct sg_parameter_range {
     bool may_be_off; /* "off" (infinity) is allowed */
 } sg_parameter_range;
 
+typedef struct sg_reserved_method {
+    const char *name;
+    const char *why; /* what is missing and what is nearest; NULL: its exact form is not confirmed */
+} sg_reserved_method;
+
 extern const sg_method sg_methods[];
 extern const size_t sg_methods_count;
-extern const char *const sg_methods_reserved[]; /* ends in NULL */
+extern const sg_reserved_method sg_methods_reserved[]; /* ends in a name of NULL */
 extern const sg_parameter_range sg_parameters[];
 extern const size_t sg_parameters_count;
 

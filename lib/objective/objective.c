@@ -8,6 +8,7 @@
 
 #include "core/text.h"
 #include "objective/methods.h"
+#include "objective/rule.h"
 
 enum { WORD_SIZE = 64, NAMES_MAX = 96 };
 
@@ -28,13 +29,13 @@ const char *sg_level_name(sg_level level)
 
 static double *field(sg_objective *objective, const sg_parameter_range *range)
 {
-    return (double *)((char *)&objective->parameter + range->offset);
+    return (double *)(void *)((char *)objective + range->offset);
 }
 
 static double value_of(const sg_objective *objective, const sg_parameter_range *range)
 {
     double value;
-    memcpy(&value, (const char *)&objective->parameter + range->offset, sizeof value);
+    memcpy(&value, (const char *)objective + range->offset, sizeof value);
     return value;
 }
 
@@ -50,12 +51,14 @@ static const char *hint(const char *word, const char *const *names, char *buffer
 
 static sg_status unknown_method(const char *name, sg_error *error)
 {
-    for (size_t i = 0; sg_methods_reserved[i] != NULL; i++) {
-        if (sg_name_in_list(name, sg_methods_reserved[i]))
+    for (size_t i = 0; sg_methods_reserved[i].name != NULL; i++) {
+        if (sg_name_in_list(name, sg_methods_reserved[i].name)) {
+            const char *why = sg_methods_reserved[i].why;
             return sg_fail(error, SG_EARGUMENT,
-                           "objective %s is known but not implemented in this version; see "
-                           "`softgate objectives` for those that are",
-                           name);
+                           "objective %s is known but not implemented: %s (`softgate objectives` "
+                           "lists those that are)",
+                           name, why != NULL ? why : "its exact form is not confirmed");
+        }
     }
     const char *names[NAMES_MAX] = {0};
     for (size_t i = 0; i < sg_methods_count && i + 1 < NAMES_MAX; i++)
@@ -331,6 +334,9 @@ sg_status sg_objective_parse(sg_objective *objective, const char *spec, sg_error
                        "%s: delta=%g must be larger than 1 + eps_high = %g, or it would cut the "
                        "clip's own band",
                        method->name, parsed.parameter.delta, 1 + parsed.parameter.eps_high);
+    if (method->rule == SG_RULE_CLIP_COV && !(parsed.rule.cov_low < parsed.rule.cov_high))
+        return sg_fail(error, SG_EARGUMENT, "%s: cov_low=%g must be below cov_high=%g",
+                       method->name, parsed.rule.cov_low, parsed.rule.cov_high);
     *objective = parsed;
     return SG_OK;
 }
@@ -379,9 +385,23 @@ int sg_objective_label(const sg_objective *objective, char *buffer, size_t size)
     return length;
 }
 
+sg_gate_value sg_objective_eval_at(const sg_objective *objective, sg_gate_point at,
+                                   double advantage)
+{
+    sg_gate_value v = sg_gate_at(objective->gate, &objective->parameter, at, advantage);
+    if (!sg_rule_charges(objective->method->rule) || advantage == 0 || isnan(v.coefficient))
+        return v;
+    sg_kl penalty = sg_objective_penalty(objective, at.log_ratio);
+    double value = penalty.value / advantage, slope = penalty.derivative / advantage;
+    v.coefficient -= slope;
+    v.weight = at.ratio > 0 ? v.weight - slope / at.ratio : v.coefficient / at.ratio;
+    v.surrogate = isinf(value) ? -value : v.surrogate - value;
+    v.printed = isinf(value) ? -value : v.printed - value;
+    return v;
+}
+
 sg_gate_value sg_objective_eval(const sg_objective *objective, double log_ratio, double advantage,
                                 double logp_old)
 {
-    return sg_gate_at(objective->gate, &objective->parameter,
-                      sg_gate_point_from_log(log_ratio, logp_old), advantage);
+    return sg_objective_eval_at(objective, sg_gate_point_from_log(log_ratio, logp_old), advantage);
 }

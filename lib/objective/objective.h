@@ -24,11 +24,31 @@ typedef enum sg_level {
 /* The level as level= spells it, "sequence-token". */
 const char *sg_level_name(sg_level level);
 
+/* What an objective adds to its gate that no single ratio tells; see rule.h. */
+typedef enum sg_batch_rule {
+    SG_RULE_NONE,
+    SG_RULE_DRO,
+    SG_RULE_KL_COV,
+    SG_RULE_CLIP_COV,
+    SG_RULE_BAPO,
+} sg_batch_rule;
+
+/* Parameters of all rules. A rule reads only its own. */
+typedef struct sg_rule_parameters {
+    double beta;                /* dro, kl-cov: factor of the penalty; >= 0 */
+    double share;               /* kl-cov, clip-cov: of the batch's tokens; in (0, 1] */
+    double cov_low, cov_high;   /* clip-cov: bounds of the covariance */
+    double target;              /* bapo: share of positive advantages; in [0, 1] */
+    double low_max, high_max;   /* bapo: how far the clip's bounds may rise; in (0, 1], >= 1 */
+    double low_step, high_step; /* bapo: by how much they rise; > 0 */
+} sg_rule_parameters;
+
 /* A resolved objective: plain data, copied freely, sent to devices as it is. */
 typedef struct sg_objective {
     sg_gate_kind gate;
     sg_level level;
     sg_gate_parameters parameter;
+    sg_rule_parameters rule;       /* of method->rule */
     sg_aggregate_mode aggregate;   /* natural aggregation of the method */
     const struct sg_method *method; /* its descriptor; static storage */
 } sg_objective;
@@ -45,6 +65,7 @@ typedef struct sg_method {
     const char *formula;   /* token loss, one line of plain text */
     const char *title;     /* "Soft Adaptive Policy Optimization" */
     const char *paper;     /* "arXiv:2511.20347" */
+    sg_batch_rule rule;          /* SG_RULE_NONE for those whose tokens are gated one by one */
 } sg_method;
 
 /* The descriptors, in the order in which they are listed. */
@@ -73,11 +94,15 @@ int sg_objective_parameters(const sg_objective *objective, char *buffer, size_t 
 /* Short label for legends: "SAPO 1/1.05", "GRPO 0.2/0.2". Returns the length that it needs. */
 int sg_objective_label(const sg_objective *objective, char *buffer, size_t size);
 
-/* Gate at log-ratio d (of the objective's level) for an advantage of the given sign, with the log-probability of the
- * sampled token under the old policy (only dppo-tv, dppo-kl and the printed value of detached methods use it).
- * logp_old: any value <= 0. NaN d gives NaN. */
+/* Gate at log-ratio d (of the objective's level) for an advantage, with the log-probability of the sampled token under the
+ * old policy (only dppo-tv, dppo-kl and the printed value of detached methods use it). Only the sign of the advantage counts, but
+ * for dro and kl-cov: their penalty is divided by the advantage and left out where that is 0. Where a rule looks at the whole batch,
+ * this is a token that kl-cov chooses, one that clip-cov leaves alone, and bapo before its bounds move.
+ * logp_old: any value <= 0. NaN d gives NaN. By hand, dro:beta=0.1 at d = 1, A = -2: c = 1 + 0.1 / 2 = 1.05. */
 sg_gate_value sg_objective_eval(const sg_objective *objective, double log_ratio, double advantage,
                                 double logp_old);
+sg_gate_value sg_objective_eval_at(const sg_objective *objective, sg_gate_point at,
+                                   double advantage);
 
 #ifdef __cplusplus
 }

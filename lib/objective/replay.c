@@ -5,14 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "objective/rule.h"
 #include "objective/sequence.h"
 
 /* One response under evaluation: its live tokens, gathered so that the formulas read like the paper. */
 typedef struct row {
-    size_t n;           /* live tokens */
-    size_t *index;      /* their places in the batch */
-    double *log_ratio;  /* d, after the clamp */
-    bool *frozen;       /* the clamp took this token's gradient */
+    size_t n;          /* live tokens */
+    size_t *index;     /* their places in the batch */
+    double *log_ratio; /* d, after the clamp */
+    bool *frozen;      /* the clamp took this token's gradient */
     sg_gate_value *gate;
     double *gate_log_ratio; /* ln of the ratio that the gate saw */
 } row;
@@ -57,9 +58,56 @@ static void count_live(const sg_batch *batch, const sg_replay_options *options,
     }
 }
 
+static double clamped_log_ratio(const sg_batch *batch, const sg_replay_options *options, size_t i)
+{
+    double d = batch->logp_new[i] - batch->logp_old[i];
+    bool beyond = options->clamp != SG_CLAMP_NONE && fabs(d) > options->clamp_limit;
+    return beyond ? copysign(options->clamp_limit, d) : d;
+}
+
+/* Lets the objective's rule look at the whole batch. */
+static sg_status choose(const sg_batch *batch, const sg_objective *objective,
+                        const sg_replay_options *options, sg_replay_summary *summary,
+                        sg_rule_choice *choice, sg_error *error)
+{
+    size_t n = 0, room = summary->tokens > 0 ? summary->tokens : 1;
+    size_t *live = NULL;
+    double *log_ratio = NULL;
+    sg_status status = SG_OK;
+    sg_batch_rule rule = objective->method->rule;
+    summary->chosen_share = summary->clip_low = summary->clip_high = NAN;
+    if (rule == SG_RULE_NONE || rule == SG_RULE_DRO) {
+        *choice = (sg_rule_choice){.objective = *objective};
+        return SG_OK;
+    }
+    live = malloc(room * sizeof *live);
+    log_ratio = malloc(room * sizeof *log_ratio);
+    if (live == NULL || log_ratio == NULL)
+        status = sg_fail(error, SG_ENOMEM, "not enough memory for %zu tokens", summary->tokens);
+    for (size_t i = 0; i < batch->tokens && status == SG_OK; i++) {
+        if (!batch->mask[i] || !is_live(batch, options, i))
+            continue;
+        live[n] = i;
+        log_ratio[n++] = clamped_log_ratio(batch, options, i);
+    }
+    if (status == SG_OK)
+        status = sg_rule_choose(choice, batch, objective, live, log_ratio, n, options->choice_seed,
+                                options->choice_step, error);
+    free(live);
+    free(log_ratio);
+    if (status != SG_OK)
+        return status;
+    if (choice->chosen != NULL)
+        summary->chosen_share = (double)choice->count / (double)n;
+    if (rule == SG_RULE_BAPO) {
+        summary->clip_low = 1 - choice->objective.parameter.eps_low;
+        summary->clip_high = 1 + choice->objective.parameter.eps_high;
+    }
+    return SG_OK;
+}
+
 /* Gathers the live tokens of a response and their log-ratios. */
-static void gather(const sg_batch *batch, const sg_replay_options *options, size_t response,
-                   row *r)
+static void gather(const sg_batch *batch, const sg_replay_options *options, size_t response, row *r)
 {
     r->n = 0;
     for (size_t k = batch->start[response]; k < batch->start[response + 1]; k++) {
@@ -69,7 +117,7 @@ static void gather(const sg_batch *batch, const sg_replay_options *options, size
         double d = batch->logp_new[i] - batch->logp_old[i];
         bool beyond = options->clamp != SG_CLAMP_NONE && fabs(d) > options->clamp_limit;
         r->index[r->n] = i;
-        r->log_ratio[r->n] = beyond ? copysign(options->clamp_limit, d) : d;
+        r->log_ratio[r->n] = clamped_log_ratio(batch, options, i);
         r->frozen[r->n] = beyond && options->clamp == SG_CLAMP_ZERO;
         r->n++;
     }
@@ -99,9 +147,10 @@ static void eval_gmpo(const sg_batch *batch, const sg_objective *objective, row 
 }
 
 /* The ratio of the objective's level, then the gate of every token. */
-static void eval_gates(const sg_batch *batch, const sg_objective *objective,
+static void eval_gates(const sg_batch *batch, const sg_rule_choice *choice,
                        const sg_replay_options *options, row *r)
 {
+    const sg_objective *objective = &choice->objective;
     if (objective->gate == SG_GATE_GMPO) {
         eval_gmpo(batch, objective, r);
         return;
@@ -124,7 +173,8 @@ static void eval_gates(const sg_batch *batch, const sg_objective *objective,
         /* The printed loss of a detached weight is c * logp_new, with the token's own logp_new. */
         bool own = sg_gate_reads_old(objective->gate);
         double logp_old = own ? batch->logp_old[i] : batch->logp_new[i] - x;
-        r->gate[t] = sg_objective_eval(objective, x, batch->advantage[i], logp_old);
+        r->gate[t] =
+            sg_rule_gate(choice, i, sg_gate_point_from_log(x, logp_old), batch->advantage[i]);
         r->gate_log_ratio[t] = x;
         r->frozen[t] |= frozen_row;
     }
@@ -136,10 +186,11 @@ static double token_weight(const sg_batch *batch, size_t i)
 }
 
 /* Loss and gradient of the response's tokens; a is its aggregation factor. */
-static void differentiate(const sg_batch *batch, const sg_objective *objective,
+static void differentiate(const sg_batch *batch, const sg_rule_choice *choice,
                           const sg_replay_options *options, const row *r, double a,
                           sg_replay_token *tokens)
 {
+    const sg_objective *objective = &choice->objective;
     /* Through s (or GMPO's mean) every token of the row carries the same share of sum_u A_u c_u. */
     bool coupled = objective->level == SG_LEVEL_SEQUENCE;
     double row_pull = 0;
@@ -168,6 +219,11 @@ static void differentiate(const sg_batch *batch, const sg_objective *objective,
             pull = row_pull;
         else if (advantage != 0)
             pull = advantage * weight * gate->coefficient;
+        else { /* no advantage to be part of */
+            sg_kl penalty = sg_rule_penalty(choice, i, r->log_ratio[t]);
+            token->loss = a * weight * penalty.value;
+            pull = -weight * penalty.derivative;
+        }
         token->dloss_dlogp = r->frozen[t] ? 0 : -a * pull;
         if (options->kl_beta != 0) {
             sg_kl kl = sg_kl_at(options->kl, batch->logp_new[i] - batch->logp_ref[i]);
@@ -329,18 +385,23 @@ sg_status sg_replay(const sg_batch *batch, const sg_objective *objective,
                                    .log_ratio_max = -INFINITY};
     size_t longest;
     count_live(batch, options, summary, &longest);
+    sg_rule_choice choice;
+    status = choose(batch, objective, options, summary, &choice, error);
+    if (status != SG_OK)
+        return status;
     summary->aggregate = options->natural_aggregate ? objective->aggregate : options->aggregate;
-    sg_aggregate_counts counts = {
-        .tokens = summary->tokens,
-        .rows = summary->sequences,
-        .live_rows = summary->live_sequences,
-        .norm_length = options->norm_length > 0 ? options->norm_length : (double)longest};
+    sg_aggregate_counts counts = {.tokens = summary->tokens,
+                                  .rows = summary->sequences,
+                                  .live_rows = summary->live_sequences,
+                                  .norm_length = options->norm_length > 0 ? options->norm_length
+                                                                          : (double)longest};
 
     row r;
     sg_replay_token *answers = calloc(longest > 0 ? longest : 1, sizeof *answers);
     if (!row_alloc(&r, longest) || answers == NULL) {
         row_free(&r);
         free(answers);
+        sg_rule_choice_clear(&choice);
         return sg_fail(error, SG_ENOMEM, "not enough memory for a response of %zu tokens", longest);
     }
     if (tokens != NULL) {
@@ -353,8 +414,8 @@ sg_status sg_replay(const sg_batch *batch, const sg_objective *objective,
         if (r.n == 0)
             continue;
         double a = sg_aggregate_factor(summary->aggregate, options->empty, counts, r.n);
-        eval_gates(batch, objective, options, &r);
-        differentiate(batch, objective, options, &r, a, answers);
+        eval_gates(batch, &choice, options, &r);
+        differentiate(batch, &choice, options, &r, a, answers);
         for (size_t t = 0; t < r.n; t++) {
             summary->loss += answers[t].loss;
             add_token_statistics(batch, &r, t, a, &answers[t], summary, &s);
@@ -366,6 +427,7 @@ sg_status sg_replay(const sg_batch *batch, const sg_objective *objective,
     }
     finish(summary, &s);
     row_free(&r);
+    sg_rule_choice_clear(&choice);
     free(answers);
     return SG_OK;
 }

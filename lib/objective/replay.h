@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/status.h"
 #include "core/table.h"
@@ -33,6 +34,9 @@ typedef struct sg_replay_options {
     /* Bounds of the sequence ratio's logarithm for sequence and product levels; 0, 0 for none. verl and SkyRL cap GSPO's
      * at 10, the VESPO authors' code keeps it within [ln 1e-8, 20]. */
     double sequence_log_low, sequence_log_high;
+    /* Of the random choice that clip-cov makes; see rule.h. */
+    uint64_t choice_seed;
+    uint32_t choice_step;
 } sg_replay_options;
 
 /* One token's share, at the objective's own ratio. Masked and non-finite tokens are all zero (ratio NaN). */
@@ -75,6 +79,8 @@ typedef struct sg_replay_summary {
     double beyond_20, beyond_88;   /* live tokens with |d| above */
     double clamped;                /* live tokens that the clamp changed */
     double hidden_pos, hidden_neg; /* share of tokens beyond 20 among A > 0, A < 0 */
+    double chosen_share; /* live tokens that the rule of kl-cov or clip-cov chose; else NaN */
+    double clip_low, clip_high; /* bounds that bapo moved to; else NaN */
     /* Means over live sequences of the sequence-gate statistics (sequence.h), tau of the sign of the row's advantage;
      * NaN unless the objective has temperatures. Rows whose advantages change sign are left out. */
     double sequence_variance, sequence_deviation, sequence_bound, sequence_deviation_true;

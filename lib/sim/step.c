@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <math.h>
 
+#include "objective/rule.h"
 #include "sim/run.h"
 #include "sim/statistics.h"
 
@@ -31,8 +32,8 @@ static sg_status gather(sg_run *run, size_t k, sg_error *error)
     return status;
 }
 
-static sg_status replay(sg_run *run, const sg_objective *objective, sg_replay_summary *summary,
-                        sg_error *error)
+static sg_status replay(sg_run *run, const sg_objective *objective, size_t step,
+                        sg_replay_summary *summary, sg_error *error)
 {
     const sg_config *config = run->config;
     bool natural = config->update.aggregate < 0;
@@ -42,7 +43,9 @@ static sg_status replay(sg_run *run, const sg_objective *objective, sg_replay_su
                                  .empty = SG_EMPTY_COUNT,
                                  .norm_length = (double)run->length,
                                  .kl_beta = config->update.kl_beta,
-                                 .kl = (sg_kl_kind)config->update.kl};
+                                 .kl = (sg_kl_kind)config->update.kl,
+                                 .choice_seed = run->seed,
+                                 .choice_step = (uint32_t)step};
     return sg_replay(run->batch, objective, &options, run->replay, summary, error);
 }
 
@@ -57,11 +60,13 @@ static double rounded(double x)
 /* What multiplies grad log pi of each sample. With a centred advantage it is an integer times a
  * factor of 40 bits: pushes of equal weight then cancel to exactly 0 at a state, and B = 0 is not
  * blurred by rounding, which Adam with a small eps would amplify. The price is a relative error
- * below 1e-12. A KL term or a mismatch weight is not of that form. */
-static void set_pushes(sg_run *run, const sg_replay_summary *summary, size_t k, double *pushes)
+ * below 1e-12. A KL term, a penalty or a mismatch weight is not of that form. */
+static void set_pushes(sg_run *run, const sg_objective *objective, const sg_replay_summary *summary,
+                       size_t k, double *pushes)
 {
     size_t length = run->length;
-    bool exact = run->batch->weight == NULL && run->batch->logp_ref == NULL;
+    bool exact = run->batch->weight == NULL && run->batch->logp_ref == NULL &&
+                 !sg_rule_charges(objective->method->rule);
     sg_aggregate_counts counts = {.tokens = summary->tokens,
                                   .rows = summary->sequences,
                                   .live_rows = summary->live_sequences,
@@ -224,17 +229,17 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
     if (status == SG_OK && run->statistics != NULL)
         sg_statistics_add(run, step);
     if (status == SG_OK && run->controls.match != SG_MATCH_NONE) {
-        status = replay(run, &run->config->control.reference, &summary, error);
+        status = replay(run, &run->config->control.reference, step, &summary, error);
         if (status == SG_OK)
-            set_pushes(run, &summary, k, run->reference_pushes);
+            set_pushes(run, &run->config->control.reference, &summary, k, run->reference_pushes);
     }
     if (status == SG_OK)
-        status = replay(run, &run->objective, &summary, error);
+        status = replay(run, &run->objective, step, &summary, error);
     if (status == SG_OK && observed)
         status = run->policy->methods->observe(run->policy, &run->reward, &look, error);
     if (status != SG_OK)
         return status;
-    set_pushes(run, &summary, k, run->pushes);
+    set_pushes(run, &run->objective, &summary, k, run->pushes);
     run->match_factor = 1;
     if (run->controls.match == SG_MATCH_MASS)
         sg_run_match_mass(run);

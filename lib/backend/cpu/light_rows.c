@@ -430,7 +430,7 @@ sg_status sg_light_rows_inner_updates(sg_light_rows *rows, double lr, uint64_t u
                                       const double *old_log_prob, const double *advantage,
                                       double *pushes, sg_error *error)
 {
-    assert(objective->level == SG_LEVEL_TOKEN);
+    assert(objective->level == SG_LEVEL_TOKEN && objective->method->rule == SG_RULE_NONE);
     light_call call = {.rows = rows,
                        .first = first,
                        .n = n,
