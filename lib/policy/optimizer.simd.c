@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Optimiser kernels, compiled once per instruction set; optimizer_real.h is the source for both
  * precisions. */
-#include <math.h>
-
 #include "backend/backend.h"
 #include "policy/optimizer_kernels.h"
 
@@ -11,15 +9,12 @@
 
 #define SG_REAL float
 #define SG_NAME(name) name##_f32
-#define SG_SQRT sqrtf
 #include "policy/optimizer_real.h"
 #undef SG_REAL
 #undef SG_NAME
-#undef SG_SQRT
 
 #define SG_REAL double
 #define SG_NAME(name) name##_f64
-#define SG_SQRT sqrt
 #include "policy/optimizer_real.h"
 
 extern const sg_rule_kernels SG_EXPAND(sg_rule_kernels_, SG_ISA)[2];

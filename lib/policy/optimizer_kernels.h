@@ -5,16 +5,9 @@
 #include <stddef.h>
 
 #include "backend/backend.h"
+#include "backend/rule_math.h"
 
 /* Elementwise parts of the optimisers on n numbers; delta replaces the gradient g. */
-typedef struct sg_rule_numbers {
-    double scale; /* clip factor, multiplies g */
-    double step;  /* lr, with the bias correction of the first moment */
-    double beta1, beta2, eps;
-    double correction2; /* 1 / (1 - beta2^t) */
-    double decay;       /* lr weight_decay */
-} sg_rule_numbers;
-
 typedef struct sg_rule_kernels {
     void (*sgd)(size_t n, const sg_rule_numbers *p, void *g);
     void (*momentum)(size_t n, const sg_rule_numbers *p, void *g, void *m);

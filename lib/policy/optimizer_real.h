@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Optimiser kernels of one precision: included by optimizer.simd.c with SG_REAL, SG_NAME and
- * SG_SQRT defined, hence no include guard. */
+/* Optimiser kernels of one precision: included by optimizer.simd.c with SG_REAL and SG_NAME
+ * defined, hence no include guard. */
 
 static void SG_NAME(sgd)(size_t n, const sg_rule_numbers *p, void *gradient)
 {
-    SG_REAL *restrict g = gradient, factor = (SG_REAL)(p->scale * p->step);
+    SG_REAL *restrict g = gradient;
+    SG_NAME(sg_rule) rule = SG_NAME(sg_rule_of)(p);
     for (size_t i = 0; i < n; i++)
-        g[i] *= factor;
+        g[i] *= rule.factor;
 }
 
 static void SG_NAME(momentum)(size_t n, const sg_rule_numbers *p, void *gradient, void *first)
 {
     SG_REAL *restrict g = gradient, *restrict m = first;
-    SG_REAL scale = (SG_REAL)p->scale, step = (SG_REAL)p->step, beta = (SG_REAL)p->beta1;
-    for (size_t i = 0; i < n; i++) {
-        m[i] = beta * m[i] + scale * g[i];
-        g[i] = step * m[i];
-    }
+    SG_NAME(sg_rule) rule = SG_NAME(sg_rule_of)(p);
+    for (size_t i = 0; i < n; i++)
+        g[i] = SG_NAME(sg_rule_momentum)(rule, g[i], &m[i]);
 }
 
 static void SG_NAME(adam)(size_t n, const sg_rule_numbers *p, void *gradient, void *first,
@@ -24,18 +23,9 @@ static void SG_NAME(adam)(size_t n, const sg_rule_numbers *p, void *gradient, vo
 {
     SG_REAL *restrict g = gradient, *restrict m = first, *restrict v = second;
     const SG_REAL *restrict theta = parameters;
-    SG_REAL scale = (SG_REAL)p->scale, step = (SG_REAL)p->step, eps = (SG_REAL)p->eps;
-    SG_REAL beta1 = (SG_REAL)p->beta1, beta2 = (SG_REAL)p->beta2, decay = (SG_REAL)p->decay;
-    SG_REAL rest1 = (SG_REAL)(1 - p->beta1), rest2 = (SG_REAL)(1 - p->beta2);
-    SG_REAL correction2 = (SG_REAL)p->correction2;
-    for (size_t i = 0; i < n; i++) {
-        SG_REAL x = scale * g[i];
-        m[i] = beta1 * m[i] + rest1 * x;
-        v[i] = beta2 * v[i] + rest2 * (x * x);
-        SG_REAL root = SG_SQRT(v[i] * correction2) + eps;
-        SG_REAL delta = m[i] != 0 ? step * m[i] / root : 0; /* 0 / 0 when eps = 0 */
-        g[i] = delta - decay * theta[i];
-    }
+    SG_NAME(sg_rule) rule = SG_NAME(sg_rule_of)(p);
+    for (size_t i = 0; i < n; i++)
+        g[i] = SG_NAME(sg_rule_adam)(rule, g[i], &m[i], &v[i], theta[i]);
 }
 
 static void SG_NAME(coupled)(size_t rows, size_t columns, const sg_rule_numbers *p, void *gradient,
