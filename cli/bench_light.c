@@ -116,8 +116,8 @@ static sg_status prepare(light_data *data, bench_case *made, sg_error *error)
     if (status == SG_OK)
         status = sg_light_prior_alloc(&prior, vocabulary, 1, z, error);
     if (status == SG_OK)
-        status =
-            sg_light_rows_alloc(&data->rows, &(sg_light_config){data->states, 0, 0}, prior, error);
+        status = sg_light_rows_alloc(&data->rows, SG_BACKEND_CPU,
+                                     &(sg_light_config){data->states, 0, 0}, prior, error);
     set_advantages(data);
     if (status == SG_OK)
         status = warm_up(data, z, &made->error, error);

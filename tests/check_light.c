@@ -14,6 +14,7 @@
 #include "backend/light_rows.h"
 #include "core/rng.h"
 #include "rows_twin.h"
+#include "run_suites.h"
 
 enum { SAMPLES = 16, UPDATES = 4, HEAD = 20 };
 
@@ -58,7 +59,8 @@ static sg_light_rows *make_rows(sg_light_config config, sg_light_prior *prior)
 {
     sg_light_rows *rows;
     sg_error error;
-    ck_assert_msg(sg_light_rows_alloc(&rows, &config, prior, &error) == SG_OK, "%s", error.message);
+    ck_assert_msg(sg_light_rows_alloc(&rows, backend_under_test(), &config, prior, &error) == SG_OK,
+                  "%s", error.message);
     return rows;
 }
 
@@ -602,10 +604,12 @@ START_TEST(bad_arguments_are_named)
     ck_assert_int_eq(sg_light_prior_alloc(&prior, 3, 1, good, &error), SG_OK);
     ck_assert_int_eq(sg_light_prior_alloc(&other, 2, 1, good, &error), SG_OK);
     sg_light_config none = {0, 0, 0}, negative = {1, -1, 0}, fine = {1, 0, 0};
-    ck_assert_int_eq(sg_light_rows_alloc(&rows, &none, prior, &error), SG_EARGUMENT);
-    ck_assert_int_eq(sg_light_rows_alloc(&rows, &negative, prior, &error), SG_EARGUMENT);
+    ck_assert_int_eq(sg_light_rows_alloc(&rows, backend_under_test(), &none, prior, &error),
+                     SG_EARGUMENT);
+    ck_assert_int_eq(sg_light_rows_alloc(&rows, backend_under_test(), &negative, prior, &error),
+                     SG_EARGUMENT);
     ck_assert_ptr_null(rows);
-    ck_assert_int_eq(sg_light_rows_alloc(&rows, &fine, prior, &error), SG_OK);
+    ck_assert_int_eq(sg_light_rows_alloc(&rows, backend_under_test(), &fine, prior, &error), SG_OK);
     ck_assert_int_eq(sg_light_rows_set_prior(rows, 0, other, &error), SG_EARGUMENT);
     sg_row_observation observation;
     sg_light_rows_observe(rows, 0, 1, &observation);

@@ -9,7 +9,9 @@
 #include "core/status.h"
 
 /* Rows of a tabular softmax policy under plain SGD, at a cost per update that does not grow with
- * the vocabulary. The calls are those of sg_rows_* (backend.h), in double precision.
+ * the vocabulary. The calls are those of sg_rows_* (backend.h), in double precision. On a CUDA device
+ * a warp works on a row, and results have the CPU's bits; where calls cannot say what went wrong
+ * there, sg_light_rows_status does.
  *
  * What happens to a token that nobody sampled. One update moves it by -lr W pi = -kappa q, with
  * q = exp(z), Z = sum q and kappa = lr W / Z. So 1/q becomes exp(kappa q) / q: to first order every
@@ -67,11 +69,17 @@ typedef struct sg_light_rows sg_light_rows;
  * left it. A double, since it may exceed any size_t. */
 double sg_light_rows_bytes(size_t vocabulary, size_t states);
 
-/* Vocabulary and head are the prior's. SG_EARGUMENT, SG_ENOMEM. */
-sg_status sg_light_rows_alloc(sg_light_rows **rows, const sg_light_config *config,
-                              sg_light_prior *prior, sg_error *error);
+/* Vocabulary and head are the prior's. SG_EARGUMENT, SG_ENOMEM, and what a device may lack
+ * (backend/cuda/device.h). */
+sg_status sg_light_rows_alloc(sg_light_rows **rows, sg_backend_kind backend,
+                              const sg_light_config *config, sg_light_prior *prior,
+                              sg_error *error);
 void sg_light_rows_free(sg_light_rows *rows);
-const char *sg_light_rows_backend_name(const sg_light_rows *rows); /* "light/avx512", ... */
+/* SG_OK, or what went wrong on the device first: from then on the rows answer NaN, tokens 0, and
+ * save 0 bytes. */
+sg_status sg_light_rows_status(const sg_light_rows *rows, sg_error *error);
+const char *
+sg_light_rows_backend_name(const sg_light_rows *rows); /* "light/avx512", "light/cuda/sm_90" */
 
 /* Starts one row again from a prior of the same vocabulary and head. */
 sg_status sg_light_rows_set_prior(sg_light_rows *rows, size_t state, sg_light_prior *prior,
@@ -80,13 +88,13 @@ sg_status sg_light_rows_set_logits(sg_light_rows *rows, size_t state, const doub
                                    sg_error *error);
 /* With the constant that they were set with, moved like all else. */
 void sg_light_rows_get_logits(const sg_light_rows *rows, size_t state, double *logits);
-/* Copies every row of `source`, which has as many states, the same vocabulary and the same head; the
+/* Copies every row of `source`, which is on the same backend and has as many states, the same vocabulary and the same head; the
  * prior that they started from comes with them. */
 sg_status sg_light_rows_copy(sg_light_rows *rows, const sg_light_rows *source, sg_error *error);
 /* New rows of the same configuration and prior, with what every row of `source` holds. */
 sg_status sg_light_rows_clone(sg_light_rows **made, const sg_light_rows *source, sg_error *error);
-/* Everything, bit by bit, for rows of the same configuration and an equal prior; how many bytes that
- * are depends on what the rows went through. `to` NULL: only their number. load: SG_EDATA when these
+/* Everything, bit by bit, for rows of the same configuration and an equal prior on any backend; how
+ * many bytes that are depends on what the rows went through. `to` NULL: only their number. load: SG_EDATA when these
  * are not the bytes of such rows, which are then partly replaced. */
 size_t sg_light_rows_save(const sg_light_rows *rows, void *to);
 sg_status sg_light_rows_load(sg_light_rows *rows, const void *from, size_t size, sg_error *error);
@@ -100,8 +108,8 @@ void sg_light_rows_draw(const sg_light_rows *rows, size_t first, size_t count, s
 void sg_light_rows_log_prob(const sg_light_rows *rows, size_t first, size_t count, size_t n,
                             const int32_t *tokens, double *log_prob);
 
-/* One SGD step; `change` as in sg_rows_update, or NULL. Only SG_ENOMEM can happen, when a row needs
- * its own copy of the prior; the rows that need none have then been updated. */
+/* One SGD step; `change` as in sg_rows_update, or NULL. On the CPU only SG_ENOMEM can happen, when a
+ * row needs its own copy of the prior; the rows that need none have then been updated. */
 sg_status sg_light_rows_update(sg_light_rows *rows, double lr, size_t first, size_t count, size_t n,
                                const int32_t *tokens, const double *pushes, sg_row_change *change,
                                sg_error *error);
@@ -123,6 +131,9 @@ void sg_light_rows_observe(const sg_light_rows *rows, size_t first, size_t count
 void sg_light_rows_collision(const sg_light_rows *rows, size_t first, size_t count,
                              double *collision);
 double sg_light_rows_mass(const sg_light_rows *rows, size_t state, const int32_t *tokens, size_t n);
+/* As sg_rows_masses. */
+void sg_light_rows_masses(const sg_light_rows *rows, size_t sets, const size_t *state,
+                          const size_t *start, const int32_t *tokens, double *mass);
 
 /* How a row is doing. */
 typedef struct sg_light_report {

@@ -22,8 +22,8 @@ static sg_status alloc_light(sg_state_rows *rows, const sg_rows_config *config,
         sg_light_prior_alloc(&prior, config->vocabulary, config->head, logits, error);
     if (status != SG_OK)
         return status;
-    status = sg_light_rows_alloc(&rows->light, &(sg_light_config){.states = config->states}, prior,
-                                 error);
+    status = sg_light_rows_alloc(&rows->light, rows->backend,
+                                 &(sg_light_config){.states = config->states}, prior, error);
     sg_light_prior_free(prior); /* the rows hold it */
     return status;
 }
@@ -37,10 +37,6 @@ sg_status sg_state_rows_alloc(sg_state_rows *rows, sg_backend_kind backend,
         return sg_fail(error, SG_EARGUMENT,
                        "light rows know plain gradient ascent only; take the optimiser sgd or "
                        "dense rows");
-    if (light && backend == SG_BACKEND_CUDA)
-        return sg_fail(
-            error, SG_EUNSUPPORTED,
-            "light rows are computed on the CPU only; take the backend cpu or dense rows");
     if (light)
         return alloc_light(rows, config, logits, error);
     sg_status status = sg_rows_alloc(&rows->dense, rows->backend, config, error);
@@ -80,7 +76,8 @@ const char *sg_state_rows_name(const sg_state_rows *rows)
 
 sg_status sg_state_rows_status(const sg_state_rows *rows, sg_error *error)
 {
-    return rows->dense != NULL ? sg_rows_status(rows->dense, error) : SG_OK;
+    return rows->light != NULL ? sg_light_rows_status(rows->light, error)
+                               : sg_rows_status(rows->dense, error);
 }
 
 sg_status sg_state_rows_copy(sg_state_rows *rows, const sg_state_rows *source, sg_error *error)
@@ -193,9 +190,8 @@ void sg_state_rows_collision(const sg_state_rows *rows, size_t first, size_t cou
 void sg_state_rows_masses(const sg_state_rows *rows, size_t sets, const size_t *state,
                           const size_t *start, const int32_t *tokens, double *mass)
 {
-    if (rows->light == NULL)
+    if (rows->light != NULL)
+        sg_light_rows_masses(rows->light, sets, state, start, tokens, mass);
+    else
         sg_rows_masses(rows->dense, sets, state, start, tokens, mass);
-    for (size_t k = 0; k < sets && rows->light != NULL; k++)
-        mass[k] =
-            sg_light_rows_mass(rows->light, state[k], tokens + start[k], start[k + 1] - start[k]);
 }

@@ -7,7 +7,7 @@
 
 /* The rows of a table, dense (backend/backend.h) or light (backend/light_rows.h), behind the same
  * calls. Exactly one pointer is set. Light rows know plain gradient ascent only, are in double
- * precision and on the CPU, and draw in another order. */
+ * precision, and draw in another order. */
 typedef struct sg_state_rows {
     sg_backend_kind backend;
     sg_rows *dense;

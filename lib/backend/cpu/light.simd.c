@@ -60,7 +60,7 @@ static double light_step(size_t n, double *restrict q, double *restrict move, do
 /* A few blocks at a time, added in double precision: the error grows with n / 4096. */
 static void light_add_sums(size_t n, const double *q, double inverse_scale, sg_light_sums *sums)
 {
-    enum { CHUNK = 4096 };
+    enum { CHUNK = SG_LIGHT_CHUNK };
     for (size_t first = 0; first < n; first += CHUNK) {
         size_t m = n - first < CHUNK ? n - first : CHUNK;
         lanes power[SG_LIGHT_TERMS], power_log[SG_LIGHT_TERMS];

@@ -53,23 +53,24 @@ static void pass_tokens(walk *w, int32_t *tokens, size_t n, size_t vocabulary)
 
 static void pass_prior(walk *w, sg_light_prior *prior)
 {
-    size_t cells = prior->vocabulary, heavy = prior->heavy_count;
-    for (size_t l = 0; l < prior->levels; l++)
-        cells += prior->width[l];
-    pass(w, prior->q, cells * sizeof *prior->q);
-    pass(w, &prior->total, sizeof prior->total);
-    pass(w, &prior->scale, sizeof prior->scale);
-    pass(w, prior->sums, sizeof prior->sums);
-    pass_token(w, &prior->top, prior->vocabulary);
-    pass_token(w, &prior->bottom, prior->vocabulary);
-    pass_count(w, &prior->positive, prior->vocabulary);
-    pass_count(w, &heavy, prior->vocabulary);
+    sg_light_base *base = &prior->base;
+    size_t cells = base->vocabulary, heavy = prior->heavy_count;
+    for (size_t l = 0; l < base->levels; l++)
+        cells += base->width[l];
+    pass(w, base->q, cells * sizeof *base->q);
+    pass(w, &base->total, sizeof base->total);
+    pass(w, &base->scale, sizeof base->scale);
+    pass(w, base->sums, sizeof base->sums);
+    pass_token(w, &base->top, base->vocabulary);
+    pass_token(w, &base->bottom, base->vocabulary);
+    pass_count(w, &base->positive, base->vocabulary);
+    pass_count(w, &heavy, base->vocabulary);
     if (w->in != NULL && !w->failed && !sg_light_prior_reserve_heavy(prior, heavy))
         w->failed = true;
     if (w->failed)
         return;
     prior->heavy_count = heavy;
-    pass_tokens(w, prior->heavy, heavy, prior->vocabulary);
+    pass_tokens(w, prior->heavy, heavy, base->vocabulary);
     pass(w, prior->heavy_q, heavy * sizeof *prior->heavy_q);
 }
 
@@ -107,7 +108,7 @@ static void pass_explicit(walk *w, sg_light_row *row, size_t vocabulary)
 {
     size_t count = row->count;
     pass_count(w, &count, vocabulary);
-    if (w->in != NULL && !w->failed && !sg_light_row_reserve(row, count))
+    if (w->in != NULL && !w->failed && !sg_light_row_reserve(row, count > 0 ? count : 1))
         w->failed = true;
     if (w->failed)
         return;
@@ -122,29 +123,31 @@ static void pass_explicit(walk *w, sg_light_row *row, size_t vocabulary)
 /* A row of zeros becomes what was saved. */
 static void pass_row(walk *w, const sg_light_rows *rows, sg_light_row *row)
 {
-    size_t owned = row->owned, kept = row->base != rows->prior;
+    sg_light_prior *prior = row->base != NULL ? sg_light_prior_of(row->base) : NULL;
+    size_t owned = row->owned, kept = prior != rows->prior;
     pass_count(w, &kept, 1);
     pass_count(w, &owned, 1);
     if (w->in != NULL)
-        row->base = kept ? sg_light_prior_new(rows->vocabulary, rows->head)
-                         : sg_light_prior_retain(rows->prior);
-    w->failed = w->failed || row->base == NULL;
+        prior = kept ? sg_light_prior_new(rows->vocabulary, rows->head)
+                     : sg_light_prior_retain(rows->prior);
+    row->base = prior != NULL ? &prior->base : NULL;
+    w->failed = w->failed || prior == NULL;
     row->owned = owned;
     if (kept && !w->failed)
-        pass_prior(w, row->base);
+        pass_prior(w, prior);
     pass_numbers(w, row, rows->vocabulary);
     pass_explicit(w, row, rows->vocabulary);
 }
 
-size_t sg_light_rows_save(const sg_light_rows *rows, void *to)
+size_t sg_cpu_light_save(const sg_light_rows *rows, void *to)
 {
     walk w = {.out = to};
     for (size_t s = 0; s < rows->config.states; s++)
-        pass_row(&w, rows, &rows->row[s]); /* only read */
+        pass_row(&w, rows, &sg_cpu_light_of(rows)->row[s]); /* only read */
     return w.size;
 }
 
-sg_status sg_light_rows_load(sg_light_rows *rows, const void *from, size_t size, sg_error *error)
+sg_status sg_cpu_light_load(sg_light_rows *rows, const void *from, size_t size, sg_error *error)
 {
     walk w = {.in = from, .left = size};
     for (size_t s = 0; s < rows->config.states && !w.failed; s++) {
@@ -154,8 +157,8 @@ sg_status sg_light_rows_load(sg_light_rows *rows, const void *from, size_t size,
         if (w.failed) {
             sg_light_row_clear(&made);
         } else {
-            sg_light_row_clear(&rows->row[s]);
-            rows->row[s] = made;
+            sg_light_row_clear(&sg_cpu_light_of(rows)->row[s]);
+            sg_cpu_light_of(rows)->row[s] = made;
         }
     }
     if (w.failed)
