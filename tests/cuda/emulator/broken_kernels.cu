@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "backend/cuda/launch.h"
 
+#include "backend/cuda/cluster.h"
 #include "backend/cuda/memory.h"
 #include "broken_kernels.h"
 
@@ -27,6 +28,26 @@ __global__ void next_of_block(kernel_mistake mistake, int *out)
         out[i + 1] = 1;
     if (mistake == READ_BEYOND && i == KERNEL_N - 1)
         out[i] = out[i + 1];
+}
+
+__global__ void next_of_cluster(kernel_mistake mistake, int *out)
+{
+    __shared__ int fixed[KERNEL_THREADS];
+    SG_DYNAMIC_SHARED(int, shared);
+    auto cluster = cooperative_groups::this_cluster();
+    unsigned t = threadIdx.x, size = cluster.num_blocks(), rank = cluster.block_rank();
+    shared[t] = fixed[t] = (int)(10 * rank + t);
+    if (mistake == CLUSTER_BARRIER_OF_SOME && rank == 1 && t == 5)
+        return;
+    if (mistake == MISSING_CLUSTER_BARRIER)
+        __syncthreads();
+    else
+        cluster.sync();
+    unsigned next = mistake == BLOCK_OF_NO_CLUSTER ? rank + 1 : (rank + 1) % size;
+    int *there = cluster.map_shared_rank(mistake == STATIC_OF_CLUSTER ? fixed : shared, next);
+    out[blockIdx.x * blockDim.x + t] = there[t];
+    if (mistake != LEFT_TOO_EARLY)
+        cluster.sync();
 }
 
 /* Reverses each warp through shared memory. */
@@ -74,6 +95,9 @@ sg_status run_kernel(kernel_mistake mistake, int out[KERNEL_N], sg_error *error)
         mistake == MISSING_SYNCWARP || mistake == SHUFFLE_OF_SOME
             ? SG_LAUNCH(reverse_warps, KERNEL_BLOCKS, KERNEL_THREADS, 0, nullptr,
                         mistake != MISSING_SYNCWARP, mistake == SHUFFLE_OF_SOME, target)
+        : mistake >= NO_CLUSTER_MISTAKE
+            ? SG_LAUNCH_CLUSTERS(next_of_cluster, KERNEL_BLOCKS, KERNEL_BLOCKS, KERNEL_THREADS,
+                                 KERNEL_THREADS * sizeof(int), nullptr, mistake, target)
             : SG_LAUNCH(next_of_block, KERNEL_BLOCKS, KERNEL_THREADS, KERNEL_THREADS * sizeof(int),
                         nullptr, mistake, target);
     status = sg_cuda_check(code, "running a kernel with a mistake", error);

@@ -18,6 +18,11 @@ static int of_next_thread(int i)
     return 10 * (i / KERNEL_THREADS) + (i % KERNEL_THREADS + 1) % KERNEL_THREADS;
 }
 
+static int of_next_block(int i)
+{
+    return 10 * ((i / KERNEL_THREADS + 1) % KERNEL_BLOCKS) + i % KERNEL_THREADS;
+}
+
 static int of_mirror(int i)
 {
     int t = i % KERNEL_THREADS, first = t / 32 * 32;
@@ -30,10 +35,13 @@ static int make_mistake(kernel_mistake mistake)
 {
     int out[KERNEL_N];
     bool mirror = mistake == MISSING_SYNCWARP || mistake == SHUFFLE_OF_SOME;
+    int (*right)(int) = mirror                          ? of_mirror
+                        : mistake >= NO_CLUSTER_MISTAKE ? of_next_block
+                                                        : of_next_thread;
     if (run_kernel(mistake, out, NULL) != SG_OK)
         return 1;
     for (int i = 0; i < KERNEL_N; i++)
-        if (out[i] != (mirror ? of_mirror(i) : of_next_thread(i)))
+        if (out[i] != right(i))
             return 2;
     return 0;
 }
@@ -43,6 +51,7 @@ START_TEST(right_kernels_are_right_in_every_order)
     for (uint64_t seed = 0; seed < 6; seed++) {
         sg_emulator_set_seed(seed);
         ck_assert_int_eq(make_mistake(NO_MISTAKE), 0);
+        ck_assert_int_eq(make_mistake(NO_CLUSTER_MISTAKE), 0);
         ck_assert_str_eq(compare_warp_functions(), "");
     }
     sg_emulator_set_seed(0);
@@ -62,8 +71,9 @@ START_TEST(mistakes_are_noticed_in_every_order)
         }
         int status = 0;
         ck_assert_int_eq(waitpid(child, &status, 0), child);
-        ck_assert_msg((status != 0) == (_i != NO_MISTAKE), "mistake %d with seed %d: status %d", _i,
-                      (int)seed, status);
+        bool right = _i == NO_MISTAKE || _i == NO_CLUSTER_MISTAKE;
+        ck_assert_msg((status == 0) == right, "mistake %d with seed %d: status %d", _i, (int)seed,
+                      status);
     }
 }
 END_TEST

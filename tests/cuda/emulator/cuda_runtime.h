@@ -3,19 +3,21 @@
 #define SG_EMULATOR_CUDA_RUNTIME_H
 
 /* The part of CUDA that softgate uses, on the CPU: found instead of NVIDIA's header when a C++ compiler
- * builds the .cu files for `make check-cuda-emulated`. A kernel runs with one fiber a thread, one block
- * after another (fibers.cc); memory, streams and events are plain host code (runtime.cc). Calls from several
+ * builds the .cu files for `make check-cuda-emulated`. A kernel runs with one fiber a thread, one block or
+ * one cluster of blocks after another (fibers.cc); memory, streams and events are plain host code (runtime.cc). Calls from several
  * host threads take turns.
  *
  * What it finds that a device may hide:
  *   - memory and dynamic shared memory start as NaN (every bit set), static shared memory keeps another
  *     block's values; SOFTGATE_EMULATOR_SEED permutes the order of threads and blocks, which shows a
  *     missing barrier as a wrong result;
- *   - a barrier that not all threads of the block reach, a shuffle that not all lanes of its mask reach;
+ *   - a barrier that not all threads of the block or the cluster reach, a shuffle that not all lanes of its
+ *     mask reach; another block's shared memory that is read too early, or after its block has ended;
  *   - a host pointer given to a kernel, a wrong direction of a copy, an empty or too large launch;
  *   - writes beyond an allocation, and with AddressSanitizer any access beyond one, and host code that
  *     touches device memory.
- * It cannot show races between blocks, wrong alignment of wide loads, limits of registers, or speed.
+ * Blocks of a cluster must keep to dynamic shared memory: static shared memory is one for all of them here.
+ * It cannot show races between blocks that are not a cluster, limits of registers, or speed.
  *
  * Float atomics are left out on purpose: softgate's results do not depend on the order of threads. */
 #include <math.h>
@@ -95,6 +97,11 @@ static inline int __all_sync(unsigned mask, int predicate)
 uint64_t sg_emulated_exchange(unsigned mask, uint64_t value, unsigned source);
 unsigned sg_emulated_lane(void);
 void *sg_emulated_dynamic_shared(void);
+/* Of a cluster: see cooperative_groups.h. */
+void sg_emulated_cluster_sync(void);
+unsigned sg_emulated_cluster_rank(void);
+unsigned sg_emulated_cluster_size(void);
+void *sg_emulated_cluster_map(void *mine, unsigned rank);
 
 template <typename T> T sg_emulated_shuffle(unsigned mask, T value, unsigned source)
 {
@@ -237,11 +244,13 @@ enum cudaMemcpyKind {
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0 };
 enum cudaFuncAttribute {
     cudaFuncAttributeMaxDynamicSharedMemorySize = 8,
-    cudaFuncAttributePreferredSharedMemoryCarveout = 9
+    cudaFuncAttributePreferredSharedMemoryCarveout = 9,
+    cudaFuncAttributeNonPortableClusterSizeAllowed = 14
 };
 enum cudaDeviceAttr {
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
     cudaDevAttrMultiProcessorCount = 16,
+    cudaDevAttrComputeCapabilityMajor = 75,
 };
 
 typedef struct CUstream_st *cudaStream_t;
@@ -307,12 +316,41 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, F *, int 
 
 /* ---- Launches ---- */
 
+enum cudaLaunchAttributeID { cudaLaunchAttributeClusterDimension = 4 };
+struct cudaLaunchAttribute {
+    cudaLaunchAttributeID id;
+    union {
+        dim3 clusterDim;
+    } val;
+    cudaLaunchAttribute() : id(cudaLaunchAttributeClusterDimension), val{dim3()}
+    {
+    }
+};
+struct cudaLaunchConfig_t {
+    dim3 gridDim, blockDim;
+    size_t dynamicSmemBytes;
+    cudaStream_t stream;
+    cudaLaunchAttribute *attrs;
+    unsigned numAttrs;
+};
+cudaError_t sg_emulated_clusters(int *clusters, const void *function, unsigned cluster,
+                                 size_t shared);
+template <typename F>
+cudaError_t cudaOccupancyMaxActiveClusters(int *clusters, F *function,
+                                           const cudaLaunchConfig_t *config)
+{
+    return sg_emulated_clusters(clusters, (const void *)function,
+                                config->numAttrs ? config->attrs[0].val.clusterDim.x : 1,
+                                config->dynamicSmemBytes);
+}
+
 /* A kernel bound to its arguments. */
 struct sg_emulated_kernel {
     const char *name;
     const void *function;
     void (*run)(void *bound);
     void *bound;
+    unsigned cluster; /* blocks */
 };
 cudaError_t sg_emulated_launch(const sg_emulated_kernel &kernel, dim3 grid, dim3 block,
                                size_t shared);
@@ -327,8 +365,8 @@ template <typename T> void sg_emulated_check_argument(const char *kernel, const 
 }
 
 template <typename... P, typename... A>
-cudaError_t sg_emulate(const char *name, void (*function)(P...), dim3 grid, dim3 block,
-                       size_t shared, cudaStream_t, A... argument)
+cudaError_t sg_emulate_clusters(const char *name, void (*function)(P...), unsigned cluster,
+                                dim3 grid, dim3 block, size_t shared, cudaStream_t, A... argument)
 {
     struct call {
         void (*function)(P...);
@@ -341,8 +379,15 @@ cudaError_t sg_emulate(const char *name, void (*function)(P...), dim3 grid, dim3
                                      auto *c = (call *)p;
                                      std::apply(c->function, c->argument);
                                  },
-                                 &bound};
+                                 &bound, cluster};
     return sg_emulated_launch(kernel, grid, block, shared);
+}
+
+template <typename... P, typename... A>
+cudaError_t sg_emulate(const char *name, void (*function)(P...), dim3 grid, dim3 block,
+                       size_t shared, cudaStream_t stream, A... argument)
+{
+    return sg_emulate_clusters(name, function, 1, grid, block, shared, stream, argument...);
 }
 
 #endif

@@ -16,6 +16,9 @@ void sg_emulator_set_seed(uint64_t seed);
 /* Devices on this machine (1 at the start); 0 answers as a machine without one, -1 as one without driver. */
 void sg_emulator_set_devices(int devices);
 
+/* The first number of its compute capability (9 at the start). Below 9 it knows no clusters. */
+void sg_emulator_set_architecture(int major);
+
 /* Bytes of device memory. */
 void sg_emulator_set_memory(size_t bytes);
 

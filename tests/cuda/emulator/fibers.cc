@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Runs a kernel: one fiber for each thread that has to wait, one block after another. A fiber runs threads to
- * their end, one after the other, until one of them waits at a barrier or in an exchange; then the next fiber
- * goes on. So a kernel without barriers needs one fiber and no switch. */
+/* Runs a kernel: one fiber for each thread that has to wait, one block or cluster of blocks after another. A
+ * fiber runs threads to their end, one after the other, until one of them waits at a barrier or in an exchange;
+ * then the next fiber goes on. So a kernel without barriers needs one fiber and no switch. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -20,7 +20,7 @@ namespace
 {
 
 enum { STACK = 256 * 1024, WARP = 32 };
-enum waiting { NOT_STARTED, RUNNING, READY, AT_BARRIER, IN_EXCHANGE, DONE };
+enum waiting { NOT_STARTED, RUNNING, READY, AT_BARRIER, AT_CLUSTER, IN_EXCHANGE, DONE };
 
 struct fiber {
     sg_stack place;
@@ -35,20 +35,33 @@ struct thread {
     uint64_t value, answer;
 };
 
+struct block {
+    uint3 index;
+    char *shared; /* dynamic shared memory, with a guard behind it */
+    unsigned arrived, votes, outcome, done;
+};
+
+/* The blocks that run together: one, or a cluster. Threads are numbered through all of them. */
 struct run {
     const sg_emulated_kernel *kernel;
+    std::vector<block> blocks;
     std::vector<thread> threads;
     std::vector<unsigned> order; /* in which threads start */
     std::vector<unsigned> ready; /* who may go on, the last one first */
-    size_t next;                 /* of order */
-    unsigned current, arrived, votes, outcome;
+    size_t next, shared;         /* of order; bytes a block */
+    unsigned size, current;      /* threads of a block */
+    unsigned arrived;            /* at the cluster's barrier */
+
+    block &mine()
+    {
+        return blocks[current / size];
+    }
 };
 
 run now;
 fiber scheduler, *starting;
 std::vector<fiber *> &idle = *new std::vector<fiber *>; /* both outlive the last test */
 std::vector<fiber *> &every = *new std::vector<fiber *>;
-void *dynamic_shared;
 uint64_t order_seed, shuffles;
 
 uint64_t next_random()
@@ -65,6 +78,22 @@ void arrange(std::vector<unsigned> &list)
         std::reverse(list.begin(), list.end());
     for (size_t i = list.size(); order_seed > 1 && i > 1; i--)
         std::swap(list[i - 1], list[next_random() % i]);
+}
+
+/* First to last; last to first; or shuffled. */
+std::vector<unsigned> arranged(size_t n)
+{
+    std::vector<unsigned> list(n);
+    for (size_t i = 0; i < n; i++)
+        list[i] = (unsigned)i;
+    arrange(list);
+    return list;
+}
+
+/* A block begins only when those before it wait: what they look at too early is not there yet. */
+bool block_begins()
+{
+    return now.next % now.size == 0;
 }
 
 /* Switching stacks: always between the scheduler and a fiber. AddressSanitizer wants to know. */
@@ -117,6 +146,19 @@ void enter(unsigned t)
     now.current = t;
     now.threads[t].state = RUNNING;
     threadIdx = now.threads[t].index;
+    blockIdx = now.mine().index;
+}
+
+/* Shared memory goes with its block: another block of the cluster that still looks at it finds nothing. */
+void leave_block()
+{
+    block &mine = now.mine();
+    if (++mine.done < now.size || now.blocks.size() == 1)
+        return;
+    memset(mine.shared, 0xff, now.shared);
+#if SG_ASAN
+    ASAN_POISON_MEMORY_REGION(mine.shared, now.shared);
+#endif
 }
 
 /* What a fiber does all its life. */
@@ -125,12 +167,13 @@ void work()
     fiber *self = starting;
     arrived(nullptr, true);
     for (;;) {
-        while (now.next < now.order.size()) {
+        while (now.next < now.order.size() && !(block_begins() && !now.ready.empty())) {
             unsigned t = now.order[now.next++];
             now.threads[t].on = self;
             enter(t);
             now.kernel->run(now.kernel->bound);
             now.threads[now.current].state = DONE;
+            leave_block();
         }
         idle.push_back(self);
         go_home(self);
@@ -176,21 +219,37 @@ void release(unsigned t)
     now.ready.push_back(t);
 }
 
+/* Threads [first, end) have come to their barrier, the last of them just now. Thread 0 goes on first,
+ * unless they are arranged otherwise. */
+void pass_barrier(unsigned first, unsigned end)
+{
+    size_t waiting_before = now.ready.size();
+    std::vector<unsigned> list = arranged(end - first);
+    for (size_t i = list.size(); i-- > 0;)
+        release(first + list[i]);
+    if (order_seed > 1 && waiting_before > 0)
+        arrange(now.ready); /* blocks of a cluster mix */
+    go_home(now.threads[now.current].on);
+}
+
 void barrier()
 {
-    if (++now.arrived == now.threads.size()) {
-        now.arrived = 0;
-        now.outcome = now.votes;
-        now.votes = 0;
-        size_t n = now.threads.size();
-        for (size_t t = n;
-             t-- > 0;) /* thread 0 goes on first, unless they are arranged otherwise */
-            release((unsigned)t);
-        arrange(now.ready);
-        go_home(now.threads[now.current].on);
-    } else {
-        wait(AT_BARRIER);
-    }
+    block &mine = now.mine();
+    if (++mine.arrived < now.size)
+        return wait(AT_BARRIER);
+    unsigned first = now.current / now.size * now.size;
+    mine.arrived = 0;
+    mine.outcome = mine.votes;
+    mine.votes = 0;
+    pass_barrier(first, first + now.size);
+}
+
+void cluster_barrier()
+{
+    if (++now.arrived < now.threads.size())
+        return wait(AT_CLUSTER);
+    now.arrived = 0;
+    pass_barrier(0, (unsigned)now.threads.size());
 }
 
 void complain_about_waiting(const char *name)
@@ -198,29 +257,31 @@ void complain_about_waiting(const char *name)
     unsigned count[DONE + 1] = {0};
     for (const thread &t : now.threads)
         count[t.state]++;
-    sg_emulator_complain(cudaErrorLaunchTimeout,
-                         "kernel %s, block (%u, %u, %u): %u of %zu threads wait at __syncthreads "
-                         "and %u in a warp's exchange "
-                         "for threads that never come (%u have returned)",
-                         name, blockIdx.x, blockIdx.y, blockIdx.z, count[AT_BARRIER],
-                         now.threads.size(), count[IN_EXCHANGE], count[DONE]);
+    uint3 at = now.blocks[0].index;
+    sg_emulator_complain(
+        cudaErrorLaunchTimeout,
+        "kernel %s, block (%u, %u, %u)%s: %u of %zu threads wait at __syncthreads, "
+        "%u at a cluster's barrier and %u in a warp's exchange "
+        "for threads that never come (%u have returned)",
+        name, at.x, at.y, at.z, now.blocks.size() > 1 ? " and its cluster" : "", count[AT_BARRIER],
+        now.threads.size(), count[AT_CLUSTER], count[IN_EXCHANGE], count[DONE]);
 }
 
-void run_block()
+void run_threads()
 {
-    unsigned n = blockDim.x * blockDim.y * blockDim.z;
+    size_t n = now.size * now.blocks.size();
     now.threads.assign(n, thread{});
-    now.order.resize(n);
+    now.order.clear();
     now.ready.clear();
-    now.next = now.arrived = now.votes = 0;
-    for (unsigned t = 0; t < n; t++) {
-        now.order[t] = t;
-        now.threads[t].index = {t % blockDim.x, t / blockDim.x % blockDim.y,
-                                t / blockDim.x / blockDim.y};
-    }
-    arrange(now.order);
+    now.next = now.arrived = 0;
+    for (unsigned b : arranged(now.blocks.size()))
+        for (unsigned t : arranged(now.size)) {
+            now.order.push_back(b * now.size + t);
+            now.threads[now.order.back()].index = {t % blockDim.x, t / blockDim.x % blockDim.y,
+                                                   t / blockDim.x / blockDim.y};
+        }
     for (;;) {
-        if (now.next < n) {
+        if (now.next < n && !(block_begins() && !now.ready.empty())) {
             go_to(fresh_fiber());
         } else if (!now.ready.empty()) {
             unsigned t = now.ready.back();
@@ -236,26 +297,29 @@ void run_block()
             return complain_about_waiting(now.kernel->name); /* the stuck fibers are given up */
 }
 
-/* Dynamic shared memory of one block, with a guard behind it. */
-void run_block_with(size_t shared)
+enum { GUARD = 64 };
+
+void take_shared(block *b)
 {
-    enum { GUARD = 64 };
-    char *memory = (char *)malloc(shared + GUARD), *guard = memory + shared;
-    memset(memory, 0xff, shared + GUARD);
+    b->shared = (char *)malloc(now.shared + GUARD);
+    memset(b->shared, 0xff, now.shared + GUARD);
 #if SG_ASAN
-    ASAN_POISON_MEMORY_REGION(guard, GUARD);
+    ASAN_POISON_MEMORY_REGION(b->shared + now.shared, GUARD);
 #endif
-    dynamic_shared = memory;
-    run_block();
+}
+
+void give_shared(block *b)
+{
+    char *guard = b->shared + now.shared;
 #if SG_ASAN
-    ASAN_UNPOISON_MEMORY_REGION(guard, GUARD);
+    ASAN_UNPOISON_MEMORY_REGION(b->shared, now.shared + GUARD);
 #endif
     if (std::count(guard, guard + GUARD, (char)0xff) != GUARD)
         sg_emulator_complain(
             cudaErrorIllegalAddress,
             "kernel %s, block (%u, %u, %u) wrote beyond its %zu bytes of dynamic shared memory",
-            now.kernel->name, blockIdx.x, blockIdx.y, blockIdx.z, shared);
-    free(memory);
+            now.kernel->name, b->index.x, b->index.y, b->index.z, now.shared);
+    free(b->shared);
 }
 
 } // namespace
@@ -267,9 +331,9 @@ void __syncthreads(void)
 
 int __syncthreads_count(int predicate)
 {
-    now.votes += predicate != 0;
+    now.mine().votes += predicate != 0;
     barrier();
-    return (int)now.outcome;
+    return (int)now.mine().outcome;
 }
 
 int __syncthreads_or(int predicate)
@@ -279,24 +343,52 @@ int __syncthreads_or(int predicate)
 
 int __syncthreads_and(int predicate)
 {
-    return __syncthreads_count(predicate) == (int)now.threads.size();
+    return __syncthreads_count(predicate) == (int)now.size;
+}
+
+void sg_emulated_cluster_sync(void)
+{
+    cluster_barrier();
+}
+
+unsigned sg_emulated_cluster_rank(void)
+{
+    return now.current / now.size;
+}
+
+unsigned sg_emulated_cluster_size(void)
+{
+    return (unsigned)now.blocks.size();
+}
+
+void *sg_emulated_cluster_map(void *mine, unsigned rank)
+{
+    char *at = (char *)mine, *shared = now.mine().shared;
+    bool inside = at >= shared && at < shared + now.shared;
+    if (inside && rank < now.blocks.size())
+        return now.blocks[rank].shared + (at - shared);
+    sg_emulator_complain(cudaErrorIllegalAddress,
+                         "kernel %s: block %u of a cluster of %zu was asked for %s",
+                         now.kernel->name, rank, now.blocks.size(),
+                         inside ? "its shared memory" : "what is not dynamic shared memory");
+    return mine;
 }
 
 unsigned sg_emulated_lane(void)
 {
-    return now.current % WARP;
+    return now.current % now.size % WARP;
 }
 
 /* A lane waits until all lanes of its mask wait with the same mask; the last one answers for all. */
 uint64_t sg_emulated_exchange(unsigned mask, uint64_t value, unsigned source)
 {
-    unsigned self = now.current, first = self - self % WARP;
+    unsigned self = now.current, lane = sg_emulated_lane(), first = self - lane;
     thread *warp = &now.threads[first];
-    size_t lanes = std::min<size_t>(WARP, now.threads.size() - first);
-    if (!(mask >> self % WARP & 1))
+    size_t lanes = std::min<size_t>(WARP, now.size - first % now.size);
+    if (!(mask >> lane & 1))
         sg_emulator_complain(cudaErrorIllegalInstruction,
                              "kernel %s: lane %u is not in its own mask %08x", now.kernel->name,
-                             self % WARP, mask);
+                             lane, mask);
     thread &mine = now.threads[self];
     mine.mask = mask;
     mine.value = value;
@@ -347,7 +439,7 @@ unsigned __ballot_sync(unsigned mask, int predicate)
 
 void *sg_emulated_dynamic_shared(void)
 {
-    return dynamic_shared;
+    return now.mine().shared;
 }
 
 void sg_emulator_set_seed(uint64_t seed)
@@ -364,15 +456,21 @@ void sg_emulator_run(const sg_emulated_kernel &kernel, dim3 grid, dim3 block, si
         sg_emulator_set_seed(strtoull(seed, nullptr, 10));
     seeded = true;
     now.kernel = &kernel;
+    now.shared = shared;
+    now.size = block.x * block.y * block.z;
     gridDim = grid;
     blockDim = block;
-    size_t blocks = (size_t)grid.x * grid.y * grid.z;
-    std::vector<unsigned> order(blocks);
-    for (size_t b = 0; b < blocks; b++)
-        order[b] = (unsigned)b;
-    arrange(order);
-    for (size_t b = 0; b < blocks && !sg_emulator_broken(); b++) {
-        blockIdx = {order[b] % grid.x, order[b] / grid.x % grid.y, order[b] / grid.x / grid.y};
-        run_block_with(shared);
+    size_t together = kernel.cluster, groups = (size_t)grid.x * grid.y * grid.z / together;
+    std::vector<unsigned> order = arranged(groups);
+    for (size_t g = 0; g < groups && !sg_emulator_broken(); g++) {
+        now.blocks.assign(together, {});
+        for (size_t k = 0; k < together; k++) {
+            unsigned b = order[g] * (unsigned)together + (unsigned)k;
+            now.blocks[k].index = {b % grid.x, b / grid.x % grid.y, b / grid.x / grid.y};
+            take_shared(&now.blocks[k]);
+        }
+        run_threads();
+        for (struct block &b : now.blocks)
+            give_shared(&b);
     }
 }

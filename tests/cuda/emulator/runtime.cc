@@ -37,8 +37,9 @@ struct allocation {
 
 std::map<const char *, allocation> memory; /* by first byte */
 std::map<const void *, int> shared_limit;  /* of a kernel that asked for more */
+std::map<const void *, int> large_cluster; /* may be more than 8 blocks */
 size_t most_memory = (size_t)1 << 34;
-int devices = 1;
+int devices = 1, architecture = 9;
 cudaError_t last_error, fault; /* fault: every call fails from then on */
 char complaint[512];
 
@@ -68,6 +69,18 @@ bool on_device(const void *pointer)
 {
     const allocation *a = find(pointer);
     return a && !a->on_host;
+}
+
+size_t shared_most(const void *function)
+{
+    auto limit = shared_limit.find(function);
+    return limit == shared_limit.end() ? 48 * 1024 : (size_t)limit->second;
+}
+
+unsigned cluster_most(const void *function)
+{
+    auto large = large_cluster.find(function);
+    return large != large_cluster.end() && large->second ? 16 : 8;
 }
 
 bool untouched(const char *guard)
@@ -244,14 +257,17 @@ cudaError_t sg_emulated_launch(const sg_emulated_kernel &kernel, dim3 grid, dim3
         return answer(fault);
     if (devices < 1)
         return answer(devices < 0 ? cudaErrorInsufficientDriver : cudaErrorNoDevice);
-    size_t threads = (size_t)block.x * block.y * block.z;
-    auto limit = shared_limit.find(kernel.function);
-    size_t most_shared = limit == shared_limit.end() ? 48 * 1024 : (size_t)limit->second;
+    size_t threads = (size_t)block.x * block.y * block.z,
+           most_shared = shared_most(kernel.function);
     if (threads < 1 || threads > 1024 || block.z > 64 || grid.x < 1 || grid.y < 1 || grid.z < 1 ||
         grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
         return answer(cudaErrorInvalidConfiguration);
     if (shared > most_shared)
         return answer(cudaErrorInvalidValue);
+    if (kernel.cluster != 1 &&
+        (architecture < 9 || kernel.cluster > cluster_most(kernel.function) || kernel.cluster < 1 ||
+         grid.x % kernel.cluster != 0))
+        return answer(cudaErrorInvalidConfiguration);
     sg_emulator_open_memory();
     sg_emulator_run(kernel, grid, block, shared);
     sg_emulator_close_memory(kernel.name);
@@ -265,13 +281,33 @@ cudaError_t sg_emulated_set_attribute(const void *function, cudaFuncAttribute at
         if (value < 0 || value > 227 * 1024)
             return answer(cudaErrorInvalidValue);
         shared_limit[function] = value;
+    } else if (attribute == cudaFuncAttributeNonPortableClusterSizeAllowed) {
+        if (architecture < 9)
+            return answer(cudaErrorInvalidValue);
+        large_cluster[function] = value;
     }
     return cudaSuccess;
+}
+
+cudaError_t sg_emulated_clusters(int *clusters, const void *function, unsigned cluster,
+                                 size_t shared)
+{
+    turn mine;
+    *clusters = 0;
+    if (architecture < 9 || shared > shared_most(function))
+        return answer(cudaErrorInvalidValue);
+    *clusters = cluster <= cluster_most(function) ? 2 : 0;
+    return answer(fault);
 }
 
 void sg_emulator_set_devices(int count)
 {
     devices = count;
+}
+
+void sg_emulator_set_architecture(int major)
+{
+    architecture = major;
 }
 
 void sg_emulator_set_memory(size_t bytes)
@@ -330,7 +366,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
     snprintf(properties->name, sizeof properties->name, "emulated device");
     properties->totalGlobalMem = most_memory;
     properties->sharedMemPerBlockOptin = 227 * 1024;
-    properties->major = 9;
+    properties->major = architecture;
     properties->multiProcessorCount = 2;
     properties->l2CacheSize = 1 << 20;
     return cudaSuccess;
@@ -338,7 +374,9 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device)
 
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
 {
-    *value = attribute == cudaDevAttrMultiProcessorCount ? 2 : 227 * 1024;
+    *value = attribute == cudaDevAttrMultiProcessorCount      ? 2
+             : attribute == cudaDevAttrComputeCapabilityMajor ? architecture
+                                                              : 227 * 1024;
     return cudaSuccess;
 }
 
