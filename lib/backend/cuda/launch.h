@@ -4,7 +4,7 @@
 
 /* What every .cu file includes first: the CUDA runtime, launches, and checked calls. The same files are
  * compiled by nvcc for a device and by a C++ compiler for the emulator of tests/cuda/emulator, so they
- * are C++17 of the plainest kind, and two things that only nvcc understands have a macro here. */
+ * are C++17 of the plainest kind, and what only nvcc understands has a macro here. */
 #include <cuda_runtime.h>
 
 #include "core/status.h"
@@ -14,8 +14,12 @@
 #define SG_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                  \
     sg_emulate(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
 #define SG_DYNAMIC_SHARED(type, name) type *name = (type *)sg_emulated_dynamic_shared()
+#define SG_UNROLL
 
 #else
+
+/* Before a loop whose arrays are to be registers. */
+#define SG_UNROLL _Pragma("unroll")
 
 /* Start a kernel; a cudaError_t. Put a kernel with template arguments in parentheses. What goes wrong
  * while it runs is reported by a later call on the stream. */

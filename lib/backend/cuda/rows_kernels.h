@@ -27,6 +27,7 @@ template <typename real> struct row_tile {
     double *mass;
     size_t n; /* a multiple of SG_LANES, padding included */
 
+    row_tile() = default;
     __device__ row_tile(const sg_cuda_table &rows, size_t state, size_t tile)
     {
         size_t base = tile * SG_TILE, at = state * rows.padded + base;
@@ -63,7 +64,7 @@ __device__ void add_in_tree(T *part, size_t n, function add)
 {
     for (size_t reach = 1; reach < n; reach *= 2) {
         __syncthreads();
-        for (size_t i = 2 * reach * threadIdx.x; i + reach < n; i += 2 * reach * ROW_THREADS)
+        for (size_t i = 2 * reach * threadIdx.x; i + reach < n; i += 2 * reach * blockDim.x)
             add(&part[i], &part[i + reach]);
     }
     __syncthreads();
@@ -107,6 +108,12 @@ __device__ void weigh_row(const sg_cuda_table &rows, size_t state, double *value
     }
     __syncthreads();
     add_masses(rows, state, values);
+}
+
+/* The place of a sampled token in a tile; SG_TILE or more: it is in another one. */
+__device__ __forceinline__ size_t place_in_tile(const sg_cuda_touched *touched, size_t tile)
+{
+    return touched->token < 0 ? (size_t)SG_TILE : (size_t)touched->token - tile * SG_TILE;
 }
 
 /* The formulas of one token by the type of its numbers. */

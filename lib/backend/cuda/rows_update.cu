@@ -59,12 +59,6 @@ __device__ void change_free(const row_tile<real> &tile, const sg_row_job *job, r
     }
 }
 
-/* The place of a sampled token in a tile; SG_TILE or more: it is in another one. */
-__device__ size_t place_in_tile(const sg_cuda_touched *touched, size_t tile)
-{
-    return touched->token < 0 ? (size_t)SG_TILE : (size_t)touched->token - tile * SG_TILE;
-}
-
 /* The sampled tokens of a tile: what they were and how they move. True for threads that found one. */
 template <typename real>
 __device__ bool change_touched(const row_tile<real> &tile, size_t index, const sg_row_job *job,
@@ -440,7 +434,9 @@ cudaError_t sg_cuda_rows_queue_update(const sg_cuda_table &rows, sg_cuda_range r
     if (step.optimizer.kind == SG_COUPLED_ADAM && code == cudaSuccess)
         code =
             SG_LAUNCH_ROWS(rows, settle_coupled, range.count, stream, rows, first, step, samples);
-    if (code == cudaSuccess)
+    if (code == cudaSuccess && !change && sg_cuda_kernels_chosen() == SG_CUDA_FAST)
+        code = sg_cuda_rows_queue_fast_tiles(rows, range, samples, stream);
+    else if (code == cudaSuccess)
         code = SG_LAUNCH_ROWS(rows, update_tiles, tiles, stream, rows, first, samples,
                               change ? (sg_row_sums *)rows.parts : (sg_row_sums *)nullptr);
     if (code == cudaSuccess)
