@@ -179,7 +179,7 @@ END_TEST
 START_TEST(every_gate_agrees_with_the_twin)
 {
     const sg_method *method = sg_method_at((size_t)_i);
-    if (objective_of(method->name).level != SG_LEVEL_TOKEN)
+    if (objective_of(method->name).level != SG_LEVEL_TOKEN || method->rule != SG_RULE_NONE)
         return;
     compare_with_twin(&trials[4], SG_FP64, method->name, 1e-11);
     compare_with_twin(&trials[4], SG_FP32, method->name, 2e-5);

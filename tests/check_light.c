@@ -530,7 +530,7 @@ START_TEST(gates_are_the_objectives)
     double *z = make_logits(ZIPF, VOCABULARY);
     const sg_method *method = sg_method_at((size_t)_i);
     sg_objective objective = objective_of(method->name);
-    if (objective.level != SG_LEVEL_TOKEN) {
+    if (objective.level != SG_LEVEL_TOKEN || method->rule != SG_RULE_NONE) {
         free(z);
         return;
     }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Light rows on the CPU: their memory, and loops over rows. */
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
