@@ -8,6 +8,7 @@
 
 #include "core/memory.h"
 #include "core/rng.h"
+#include "sim/config_keys.h"
 #include "sim/simulate.h"
 
 static const char *const example = "# a comment\n"
@@ -296,6 +297,49 @@ static const struct {
 };
 
 /* The sentence names what is needed and what there is, and nothing has been allocated. */
+/* Names of trainers point to keys that exist, first in the section where they stand. */
+START_TEST(other_names_point_to_the_key)
+{
+    static const struct {
+        const char *section, *name, *key;
+    } names[] = {
+        {"optimizer", "learning_rate", "optimizer.lr"},
+        {"optimizer", "Learning-Rate", "optimizer.lr"},
+        {"run", "learning_rate", "optimizer.lr"},
+        {"optimizer", "max_grad_norm", "optimizer.clip_norm"},
+        {"policy", "vocab_size", "policy.vocabulary"},
+        {"rollout", "num_generations", "rollout.group"},
+        {"update", "loss_agg_mode", "update.aggregate"},
+        {"update", "beta", "update.kl_beta"},
+        {"run", "total_training_steps", "run.steps"},
+        {"task", "max_new_tokens", "task.length"},
+        {"optimizer", "algorithm", "optimizer.kind"},
+        {NULL, "algorithm", "update."},
+        {NULL, "learning_rate", "optimizer.lr"},
+        {"update", "sft", NULL}, /* a section only */
+        {"update", "", NULL},
+        {"update", ",", NULL},
+        {"policy", "nonsense", NULL},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *got = sg_config_synonym(names[i].section, names[i].name);
+        ck_assert_msg((got == NULL) == (names[i].key == NULL), "%s", names[i].name);
+        if (got != NULL)
+            ck_assert_str_eq(got, names[i].key);
+    }
+    const char *key;
+    for (size_t i = 0; (key = sg_config_synonym_at(i)) != NULL; i++) {
+        char section[64];
+        size_t length = strcspn(key, ".");
+        snprintf(section, sizeof section, "%.*s", (int)length, key);
+        bool exists = key[length + 1] != '\0' && sg_config_find_key(section, key + length + 1);
+        for (size_t k = 0; k < sg_config_key_count && key[length + 1] == '\0'; k++)
+            exists = exists || strcmp(sg_config_keys[k].section, section) == 0;
+        ck_assert_msg(exists, "there is no %s", key);
+    }
+}
+END_TEST
+
 START_TEST(what_does_not_fit_is_told_before_it_is_allocated)
 {
     static sg_config config;
@@ -553,6 +597,7 @@ Suite *config_suite(void)
                         sizeof too_large / sizeof *too_large);
     tcase_add_test(tests, a_container_may_allow_less_than_the_machine_has);
     tcase_add_test(tests, a_printed_configuration_reads_back_equal);
+    tcase_add_test(tests, other_names_point_to_the_key);
     tcase_add_test(tests, damaged_files_never_harm);
     tcase_add_test(tests, files_that_cannot_be_read_are_named);
     tcase_add_test(tests, experiments_of_the_figures_are_valid);

@@ -216,14 +216,14 @@ const size_t sg_config_key_count = sizeof sg_config_keys / sizeof *sg_config_key
 _Static_assert(sizeof sg_config_keys / sizeof *sg_config_keys <= SG_CONFIG_KEYS_MAX,
                "raise SG_CONFIG_KEYS_MAX");
 
-static char plain(char c)
+char sg_config_plain(char c)
 {
     return c == '-' ? '_' : (char)tolower((unsigned char)c);
 }
 
 static bool same_name(const char *a, const char *b)
 {
-    while (*a != '\0' && plain(*a) == plain(*b))
+    while (*a != '\0' && sg_config_plain(*a) == sg_config_plain(*b))
         a++, b++;
     return *a == '\0' && *b == '\0';
 }
@@ -263,7 +263,13 @@ sg_status sg_config_unknown_key(const char *section, const char *name, const cha
                                "%sno section is called \"%.60s\"; is %s.%s meant?", place, name,
                                sg_config_keys[i].section, sg_config_keys[i].name);
     }
-    const char *nearest = sg_nearest_name(name, names);
+    const char *meant = sg_config_synonym(section, name), *nearest = sg_nearest_name(name, names);
+    if (meant != NULL) {
+        size_t length = strlen(meant) - (meant[strlen(meant) - 1] == '.');
+        return sg_fail(error, SG_EARGUMENT, "%s%s%s is called \"%.60s\"; is %.*s meant?", place,
+                       section != NULL ? "no key of " : "no section",
+                       section != NULL ? section : "", name, (int)length, meant);
+    }
     if (nearest != NULL)
         return sg_fail(error, SG_EARGUMENT, "%s%s%s is called \"%.60s\"; is \"%s\" meant?", place,
                        section != NULL ? "no key of " : "no section",

@@ -52,6 +52,15 @@ sg_status sg_config_parse_arm(const char *spec, sg_objective *objective, sg_arm_
 sg_status sg_config_set_choice(int64_t *value, const sg_config_key *key, const char *text,
                                const char *place, sg_error *error);
 
+/* '-' as '_', and in small letters. */
+char sg_config_plain(char c);
+
+/* The key "section.name" that others call `name`, of this section if it has one; "section." stands for the section itself.
+ * NULL: none. section NULL: `name` stands where a section does. */
+const char *sg_config_synonym(const char *section, const char *name);
+/* The keys and sections that have such names; NULL past the end. */
+const char *sg_config_synonym_at(size_t index);
+
 /* A sentence about a key that does not exist, with the nearest that does. section NULL: unknown
  * section `name`. */
 sg_status sg_config_unknown_key(const char *section, const char *name, const char *place,
