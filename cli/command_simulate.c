@@ -249,7 +249,7 @@ const cli_command cli_simulate = {
         "each objective and seed of the experiment, and writes a row per gradient step with exact "
         "observables: reward, entropy, mass of the tail, ratios, clipped share, gradient, push on "
         "unsampled tokens. Objectives that are compared share their random numbers.\n\n"
-        "The table depends on the experiment and the seed alone, not on threads or processor. "
+        "EXPERIMENT.yaml may be -, standard input. The table depends on the experiment and the seed alone, not on threads or processor. "
         "Ctrl-C stops in good order and keeps the runs that had finished. With --checkpoint even a "
         "kill or a power cut loses a few seconds only: the same command with --resume goes on.",
     .options = options,

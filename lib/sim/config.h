@@ -159,7 +159,7 @@ typedef struct sg_config {
 /* Every key at its default. */
 void sg_config_init(sg_config *config);
 
-/* sg_config_init, then what the file says. SG_EIO when it cannot be read, otherwise SG_EARGUMENT
+/* sg_config_init, then what the file says; "-" is standard input. SG_EIO when it cannot be read, otherwise SG_EARGUMENT
  * with file, line, what is wrong and what to do: syntax, an unknown or repeated key, a wrong type,
  * a value out of range. An empty file is refused. Keys are checked one by one here, together by
  * sg_config_check. */

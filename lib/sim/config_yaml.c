@@ -307,13 +307,17 @@ sg_status sg_config_parse(sg_config *config, const char *name, const char *text,
 
 sg_status sg_config_read(sg_config *config, const char *path, sg_error *error)
 {
-    FILE *file = fopen(path, "rb");
+    bool standard = strcmp(path, "-") == 0;
+    FILE *file = standard ? stdin : fopen(path, "rb");
+    if (standard)
+        path = "standard input";
     if (file == NULL)
         return sg_fail(error, SG_EIO, "cannot open the experiment %s: %s", path, strerror(errno));
     char *text = malloc(FILE_SIZE_MAX + 1);
     size_t length = text != NULL ? fread(text, 1, FILE_SIZE_MAX + 1, file) : 0;
     int failed = ferror(file) ? errno : 0;
-    fclose(file);
+    if (!standard)
+        fclose(file);
     sg_status status;
     if (text == NULL)
         status = sg_fail(error, SG_ENOMEM, "not enough memory to read %s", path);
