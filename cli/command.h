@@ -16,6 +16,7 @@ typedef enum cli_kind {
     CLI_FLAG,    /* bool */
     CLI_TEXT,    /* const char * */
     CLI_CHOICE,  /* const char *, one of `value` ("csv|json") */
+    CLI_CHOICES, /* const char *, some of `value`, separated by commas */
     CLI_LIST,    /* cli_list; the option may be repeated */
     CLI_INTEGER, /* int64_t in [min, max] */
     CLI_REAL,    /* double, finite, in [min, max] */
@@ -34,7 +35,7 @@ typedef struct cli_option {
     char letter;      /* short name, or 0 */
     cli_kind kind;
     size_t offset;     /* of the value in the command's options */
-    const char *value; /* what help calls the value: "SPEC"; the choices of CLI_CHOICE */
+    const char *value; /* what help calls the value: "SPEC"; the choices of CLI_CHOICE and CLI_CHOICES */
     const char *label; /* what help calls a choice when the choices are too many for its line */
     double min, max;   /* of numbers; both ends belong to the range */
     const char *help;

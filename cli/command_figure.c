@@ -32,8 +32,9 @@ static const cli_option options[] = {
      .neutral = true,
      PLACE(directory)},
     {.name = "format",
-     .kind = CLI_TEXT,
-     .value = "LIST",
+     .kind = CLI_CHOICES,
+     .value = "pdf|svg|png|tex",
+     .label = "LIST",
      .help = "formats of the pictures, separated by commas: pdf, svg, png, tex",
      PLACE(format)},
     {.name = "paper",
@@ -115,25 +116,20 @@ static int print_list(void)
     return code;
 }
 
-/* "pdf,svg" as a set. */
-static int parse_formats(const char *text, unsigned *formats)
+/* "pdf,svg" as a set; the parser knows the names. */
+static unsigned parse_formats(const char *text)
 {
-    *formats = 0;
-    for (const char *at = text;; at++) {
+    unsigned formats = 0;
+    for (const char *at = text; *at; at += *at == ',') {
         char word[32];
         size_t length = strcspn(at, ",");
         sg_picture_format format;
         snprintf(word, sizeof word, "%.*s", (int)length, at);
-        if (!sg_picture_format_from_name(word, &format))
-            return cli_fail(SG_EARGUMENT,
-                            "--format: '%.20s' is not a format of pictures; give pdf, svg, png or "
-                            "tex, separated by commas",
-                            word);
-        *formats |= 1u << format;
+        if (sg_picture_format_from_name(word, &format))
+            formats |= 1u << format;
         at += length;
-        if (!*at)
-            return CLI_EXIT_DONE;
     }
+    return formats;
 }
 
 /* mkdir -p */
@@ -196,6 +192,9 @@ static int check_sources(const cli_call *call)
 {
     const figure_options *own = call->options;
     const char *source = own->runs ? "--runs" : own->experiment ? "--experiment" : NULL;
+    if (own->experiment && cli_is_stdout(own->experiment))
+        return cli_fail(SG_EARGUMENT, "--experiment needs a file, which every figure reads anew: "
+                                      "--experiment mine.yaml");
     if (own->runs && own->experiment)
         return cli_fail(SG_EARGUMENT, "--runs and --experiment both say what to draw; give one");
     if (source && (own->full || own->experiments))
@@ -354,8 +353,7 @@ static int run(const cli_call *call)
         code = choose_experiments(own, experiments, sizeof experiments);
     if (!code && own->experiment && sg_config_read(&config, own->experiment, &error) != SG_OK)
         code = cli_report(&error);
-    if (!code)
-        code = parse_formats(own->format, &figure.formats);
+    figure.formats = parse_formats(own->format);
     if (!code && own->runs && sg_table_read(&runs, own->runs, &error) != SG_OK)
         code = cli_report(&error);
     figure.runs = runs;

@@ -59,7 +59,8 @@ void cli_default_words(const cli_command *command, const cli_option *option, cha
     if (!base)
         return;
     const void *place = (const char *)base + option->offset;
-    if (option->kind == CLI_TEXT || option->kind == CLI_CHOICE) {
+    if (option->kind == CLI_TEXT || option->kind == CLI_CHOICE ||
+        option->kind == CLI_CHOICES) {
         const char *text = *(const char *const *)place;
         if (text)
             snprintf(buffer, size, " (default %s)", text);

@@ -6,6 +6,7 @@
 
 #include "cli/command.h"
 #include "objective/objective.h"
+#include "sim/config.h"
 
 /* scdoc reads _ and * as markup and a backslash as an escape. */
 static void put_escaped(const char *text)
@@ -92,7 +93,29 @@ void cli_help_manual(void)
           stdout);
 }
 
-/* After an option: its choices, or the objectives, or files. */
+static void put_choices(const cli_option *option)
+{
+    for (const char *c = option->value; *c; c++)
+        putchar(*c == '|' ? ' ' : *c);
+}
+
+/* Does the option take the name of a file or a folder? */
+static bool takes_path(const cli_option *option)
+{
+    static const char *const paths[] = {"FILE", "DIR", "TABLE"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (option->kind == CLI_TEXT && strcmp(option->value, paths[i]) == 0)
+            return true;
+    return false;
+}
+
+static void put_key(void *context, const char *key, const char *value)
+{
+    (void)context, (void)value;
+    printf(" %s=", key);
+}
+
+/* After an option: its choices, the objectives, the keys of an experiment, or files. */
 static void put_option_values(const cli_command *command)
 {
     const cli_option *option;
@@ -104,15 +127,22 @@ static void put_option_values(const cli_command *command)
         if (option->letter)
             printf(" | -%c", option->letter);
         fputs(") ", stdout);
-        if (option->kind == CLI_CHOICE) {
-            fputs("words='", stdout);
-            for (const char *c = option->value; *c; c++)
-                putchar(*c == '|' ? ' ' : *c);
+        if (option->kind == CLI_CHOICE || option->kind == CLI_CHOICES) {
+            fputs(option->kind == CLI_CHOICE ? "words='" : "list='", stdout);
+            put_choices(option);
             fputs("'", stdout);
         } else if (strcmp(option->name, "objective") == 0) {
             fputs("words=\"$objectives\"", stdout);
+        } else if (strcmp(option->name, "set") == 0) {
+            sg_config config;
+            sg_config_init(&config);
+            fputs("open=1; words='", stdout);
+            sg_config_visit(&config, put_key, NULL);
+            fputs("'", stdout);
+        } else if (takes_path(option)) {
+            fputs("files=1", stdout);
         } else {
-            fputs("words=; files=1", stdout);
+            fputs(":", stdout);
         }
         puts(" ;;");
     }
@@ -132,7 +162,13 @@ void cli_help_completion(void)
     puts("# bash completion for softgate; made by 'softgate help --completion'\n"
          "_softgate() {\n"
          "  local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
-         "  local words='' files=''");
+         "  local words='' files='' list='' open='' after='' word before\n"
+         "  if [ \"$current\" = = ]; then\n"
+         "    current='' after=1\n"
+         "  elif [ \"$previous\" = = ]; then\n"
+         "    previous=${COMP_WORDS[COMP_CWORD-2]} after=1\n"
+         "  fi\n"
+         "  [ -z \"$after\" ] || [ \"${previous:0:2}\" = -- ] || return 0");
     fputs("  local objectives='", stdout);
     for (size_t i = 0; i < sg_method_count(); i++)
         printf("%s ", sg_method_at(i)->name);
@@ -146,6 +182,11 @@ void cli_help_completion(void)
     for (const cli_command *const *command = cli_commands; *command; command++)
         printf("%s ", (*command)->name);
     puts("'\n"
+         "  before=${current%\"${current##*,}\"}\n"
+         "  for word in $list; do\n"
+         "    case \",$before\" in *\",$word,\"*) ;; *) words+=\" $before$word\" ;; esac\n"
+         "  done\n"
+         "  [ -z \"$open$list\" ] || compopt -o nospace 2>/dev/null\n"
          "  mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$current\";"
          " [ -z \"$files\" ] || compgen -f -- \"$current\")\n"
          "}\n"

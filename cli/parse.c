@@ -88,6 +88,10 @@ static int fail_choice(const cli_option *option, const char *label, const char *
                                                     : ", ",
                                    names[i]);
     const char *nearest = sg_nearest_name(value, names);
+    if (option->kind == CLI_CHOICES)
+        return cli_fail(SG_EARGUMENT,
+                        "%s has '%.60s' but must be %s, or several of them separated by commas",
+                        label, value, sentence);
     if (nearest)
         return cli_fail(SG_EARGUMENT, "%s is '%.60s' but must be %s; did you mean %s?", label,
                         value, sentence, nearest);
@@ -114,6 +118,24 @@ static int append(cli_list *list, const char *item)
     return 0;
 }
 
+/* Choices separated by commas: each of them is one. */
+static int store_choices(const char **place, const cli_option *option, const char *label,
+                         const char *value)
+{
+    for (const char *at = value;; at++) {
+        char word[64];
+        size_t length = strcspn(at, ",");
+        snprintf(word, sizeof word, "%.*s", (int)length, at);
+        if (length == 0 || length >= sizeof word || !is_choice(option->value, word))
+            return fail_choice(option, label, word);
+        at += length;
+        if (!*at)
+            break;
+    }
+    *place = value;
+    return 0;
+}
+
 /* Convert and check a value; `label` says where it came from, "--threads" or "SOFTGATE_THREADS". */
 static int store(void *base, const cli_option *option, const char *label, const char *value)
 {
@@ -132,6 +154,8 @@ static int store(void *base, const cli_option *option, const char *label, const 
             return fail_choice(option, label, value);
         *(const char **)place = value;
         return 0;
+    case CLI_CHOICES:
+        return store_choices(place, option, label, value);
     case CLI_LIST:
         return append(place, value);
     case CLI_INTEGER: {
