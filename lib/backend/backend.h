@@ -43,6 +43,9 @@ extern "C" {
 
 typedef enum sg_backend_kind { SG_BACKEND_AUTO, SG_BACKEND_CPU, SG_BACKEND_CUDA } sg_backend_kind;
 typedef enum sg_precision { SG_FP32, SG_FP64 } sg_precision;
+/* How a device multiplies the matrices of the output layer: as the CPU does, or on tensor cores from single-precision
+ * numbers rounded to 11 (tf32) or 8 (bf16) significant bits; backend/cuda/head.h says what that costs. */
+typedef enum sg_matmul { SG_MATMUL_SAME, SG_MATMUL_TF32, SG_MATMUL_BF16 } sg_matmul;
 typedef enum sg_optimizer_kind {
     SG_SGD,
     SG_MOMENTUM,
