@@ -48,6 +48,10 @@ typedef struct sg_head_pass sg_head_pass;
 sg_head_pass *sg_head_pass_alloc(sg_backend_kind backend);
 void sg_head_pass_free(sg_head_pass *pass);
 
+/* How a device multiplies, from the next forward or load on; SAME at first. The others need CUDA, cuBLASLt and a layer in single
+ * precision, and backend/cuda/head.h says how far they are from fp64. SG_EUNSUPPORTED, SG_ENOMEM. */
+sg_status sg_head_pass_matmul(sg_head_pass *pass, sg_matmul matmul, sg_error *error);
+
 /* Sample j is token tokens[j] under row row[j]. */
 typedef struct sg_head_samples {
     size_t count;

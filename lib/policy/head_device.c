@@ -4,6 +4,18 @@
 
 #include <string.h>
 
+sg_status sg_head_pass_matmul(sg_head_pass *pass, sg_matmul matmul, sg_error *error)
+{
+    if (!pass->on_device)
+        return matmul == SG_MATMUL_SAME
+                   ? SG_OK
+                   : sg_fail(error, SG_EUNSUPPORTED,
+                             "tf32 and bf16 products belong to CUDA; set run.backend to cuda or "
+                             "run.matmul to same");
+    sg_status status = pass->device ? SG_OK : sg_cuda_head_alloc(&pass->device, error);
+    return status ? status : sg_cuda_head_matmul(pass->device, matmul, error);
+}
+
 sg_status sg_head_device_load(sg_head_pass *pass, const sg_head *head, const void *hidden,
                               size_t rows, sg_error *error)
 {

@@ -239,6 +239,11 @@ sg_cuda_stream *sg_cuda_head_stream(const sg_cuda_head *head)
     return NULL;
 }
 
+sg_status sg_cuda_head_matmul(sg_cuda_head *head, sg_matmul matmul, sg_error *error)
+{
+    return absent(error);
+}
+
 sg_status sg_cuda_head_load(sg_cuda_head *head, const sg_cuda_layer *layer, const void *hidden,
                             size_t rows, sg_error *error)
 {

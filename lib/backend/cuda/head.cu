@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "backend/cuda/head_parts.h"
+#include "backend/cuda/head_tensor.h"
 #include "backend/cuda/matmul.h"
 
 namespace
@@ -151,9 +152,11 @@ cudaError_t launch_finish(const sg_cuda_head *head, const sg_cuda_chunk &chunk, 
 }
 
 /* The logits of a chunk, padded to `width` tokens. */
-sg_status make_logits(const sg_cuda_head *head, const sg_cuda_chunk &chunk, const void *hidden,
+sg_status make_logits(sg_cuda_head *head, const sg_cuda_chunk &chunk, const void *hidden,
                       size_t width, double sharpness, sg_error *error)
 {
+    if (head->tensor)
+        return sg_cuda_head_tensor_logits(head, &chunk, width, sharpness, error);
     size_t d = head->layer.width, real = sg_cuda_head_real(head);
     sg_cuda_product product = {};
     product.precision = head->layer.precision;
@@ -195,6 +198,12 @@ const char *const room_names[SG_CUDA_ROOMS] = {
     "the gradient of the output layer's bias",
     "the gradient of the features",
     "sums over the vocabulary",
+    "the output layer's weights, rounded",
+    "the output layer's bias, rounded",
+    "features of the rows, rounded",
+    "features of the active rows, rounded",
+    "a chunk of logits, rounded",
+    "parts of the gradient of the output layer's bias",
 };
 
 } // namespace
@@ -223,6 +232,7 @@ extern "C" void sg_cuda_head_free(sg_cuda_head *head)
         return;
     for (int i = 0; i < SG_CUDA_ROOMS; i++)
         sg_cuda_free(head->rooms[i].at);
+    sg_cuda_tensor_free(head->tensor);
     sg_cuda_stream_free(head->stream);
     free(head);
 }
@@ -265,10 +275,9 @@ sg_status sg_cuda_head_get(const sg_cuda_head *head, sg_cuda_head_room room, voi
     return sg_cuda_from_device(to, head->rooms[room].at, bytes, head->stream, error);
 }
 
-sg_status sg_cuda_chunk_first(sg_cuda_head *head, size_t rows, sg_cuda_chunk *chunk,
-                              sg_error *error)
+void sg_cuda_chunk_shape(const sg_cuda_head *head, size_t rows, size_t logit, sg_cuda_chunk *chunk)
 {
-    size_t most = head->limit / (SG_CUDA_HEAD_PART * sg_cuda_head_real(head));
+    size_t most = head->limit / (SG_CUDA_HEAD_PART * logit);
     size_t padded = (head->layer.vocabulary + SG_CUDA_HEAD_PART - 1) / SG_CUDA_HEAD_PART;
     most = most < 1 ? 1 : most; /* pairs of a row and a part */
     size_t m = rows < most ? rows : most, parts = most / m;
@@ -276,8 +285,14 @@ sg_status sg_cuda_chunk_first(sg_cuda_head *head, size_t rows, sg_cuda_chunk *ch
     parts = parts < MOST_PARTS ? parts : (size_t)MOST_PARTS;
     size_t lead = parts * SG_CUDA_HEAD_PART;
     *chunk = {0, m, 0, lead < head->layer.vocabulary ? lead : head->layer.vocabulary, lead, m};
-    return sg_cuda_head_reserve(head, SG_CUDA_ROOM_LOGITS, m * lead * sg_cuda_head_real(head),
-                                error);
+}
+
+sg_status sg_cuda_chunk_first(sg_cuda_head *head, size_t rows, sg_cuda_chunk *chunk,
+                              sg_error *error)
+{
+    size_t real = sg_cuda_head_real(head);
+    sg_cuda_chunk_shape(head, rows, real, chunk);
+    return sg_cuda_head_reserve(head, SG_CUDA_ROOM_LOGITS, chunk->m * chunk->lead * real, error);
 }
 
 bool sg_cuda_chunk_next(const sg_cuda_head *head, size_t rows, sg_cuda_chunk *chunk)
@@ -295,7 +310,7 @@ bool sg_cuda_chunk_next(const sg_cuda_head *head, size_t rows, sg_cuda_chunk *ch
     return true;
 }
 
-sg_status sg_cuda_head_chunk_logits(const sg_cuda_head *head, const sg_cuda_chunk *chunk,
+sg_status sg_cuda_head_chunk_logits(sg_cuda_head *head, const sg_cuda_chunk *chunk,
                                     const void *hidden, sg_error *error)
 {
     return make_logits(head, *chunk, hidden, chunk->n, head->layer.sharpness, error);
@@ -306,6 +321,12 @@ extern "C" sg_status sg_cuda_head_load(sg_cuda_head *head, const sg_cuda_layer *
 {
     head->layer = *layer;
     head->rows = rows;
+    head->rounded = false;
+    if (head->tensor && layer->precision != SG_FP32)
+        return sg_fail(error, SG_EUNSUPPORTED,
+                       "%s products need an output layer in single precision; set "
+                       "policy.precision to fp32 or run.matmul to same",
+                       head->matmul == SG_MATMUL_BF16 ? "bf16" : "tf32");
     size_t real = sg_cuda_head_real(head), v = layer->vocabulary, d = layer->width;
     sg_status status =
         sg_cuda_head_put(head, SG_CUDA_ROOM_WEIGHTS, layer->weights, v * d * real, error);
@@ -330,6 +351,8 @@ extern "C" sg_status sg_cuda_head_queue_forward(sg_cuda_head *head, size_t count
         status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_VALUES, count * sizeof(double), error);
     if (status != SG_OK)
         return status;
+    if (head->tensor)
+        return sg_cuda_head_tensor_forward(head, count, error);
     return head->layer.precision == SG_FP32 ? queue_forward<float>(head, count, error)
                                             : queue_forward<double>(head, count, error);
 }

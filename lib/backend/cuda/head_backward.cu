@@ -4,19 +4,13 @@
 #include "backend/cuda/launch.h"
 
 #include "backend/cuda/head_parts.h"
+#include "backend/cuda/head_tensor.h"
 #include "backend/cuda/matmul.h"
 
 namespace
 {
 
 enum { THREADS = SG_BLOCK_MOST };
-
-struct samples {
-    size_t count;
-    const uint32_t *place;
-    const int32_t *tokens;
-    const double *push;
-};
 
 template <typename real>
 __global__ void __launch_bounds__(THREADS) gather(size_t width, const uint32_t *__restrict__ active,
@@ -43,7 +37,8 @@ __global__ void __launch_bounds__(THREADS)
 
 /* The first of the samples that share a token adds them all, in their order. */
 template <typename real>
-__global__ void __launch_bounds__(THREADS) add_pushes(sg_cuda_chunk chunk, samples s, real *logits)
+__global__ void __launch_bounds__(THREADS)
+    add_pushes(sg_cuda_chunk chunk, sg_cuda_samples s, real *logits)
 {
     size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= s.count)
@@ -97,8 +92,8 @@ unsigned blocks_for(size_t n)
 
 /* What a backward knows; gradients on the device, bias and hidden may be NULL. */
 template <typename real> struct backward {
-    const sg_cuda_head *head;
-    samples sampled;
+    sg_cuda_head *head;
+    sg_cuda_samples sampled;
     size_t rows, width;
     sg_precision precision;
     const uint32_t *active;
@@ -187,9 +182,7 @@ sg_status queue_backward(sg_cuda_head *head, const sg_cuda_push *push, bool bias
         return status;
     backward<real> b = {};
     b.head = head;
-    b.sampled = {push->count, sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_PLACES),
-                 sg_cuda_head_at<int32_t>(head, SG_CUDA_ROOM_PUSHED),
-                 sg_cuda_head_at<double>(head, SG_CUDA_ROOM_PUSHES)};
+    b.sampled = sg_cuda_head_samples(head, push->count);
     b.rows = push->rows;
     b.width = width;
     b.precision = head->layer.precision;
@@ -262,6 +255,8 @@ extern "C" sg_status sg_cuda_head_queue_backward(sg_cuda_head *head, const sg_cu
                               head->stream, error);
     if (status != SG_OK)
         return status;
+    if (head->tensor)
+        return sg_cuda_head_tensor_backward(head, push, bias, hidden, error);
     return head->layer.precision == SG_FP32
                ? queue_backward<float>(head, push, bias, hidden, error)
                : queue_backward<double>(head, push, bias, hidden, error);

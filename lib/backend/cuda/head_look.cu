@@ -3,6 +3,7 @@
 #include "backend/cuda/launch.h"
 
 #include "backend/cuda/head_parts.h"
+#include "backend/cuda/head_tensor.h"
 
 namespace
 {
@@ -32,8 +33,6 @@ __global__ void __launch_bounds__(THREADS)
          const double *__restrict__ share, const double *__restrict__ log_norm, int32_t *tokens,
          double *value)
 {
-    __shared__ real greatest[WARPS], logits[THREADS];
-    __shared__ double weight[THREADS];
     size_t i = blockIdx.x, v = (size_t)tokens[i] + threadIdx.x;
     real z = -(real)INFINITY;
     if (v < layer.vocabulary) {
@@ -44,15 +43,7 @@ __global__ void __launch_bounds__(THREADS)
             z += h[k] * w[k];
         z = sg_cuda_finish(z, (const real *)layer.bias, v, (real)layer.sharpness);
     }
-    logits[threadIdx.x] = z;
-    real max = sg_block_max(z == z ? z : -(real)INFINITY, greatest);
-    weight[threadIdx.x] = sg_exp((double)z - (double)max);
-    __syncthreads();
-    if (threadIdx.x != 0)
-        return;
-    size_t found = sg_head_find(THREADS, weight, share[i]);
-    tokens[i] += (int32_t)found;
-    value[i] = (double)logits[found] - log_norm[row[i]];
+    sg_cuda_choose(z, share[i], log_norm[row[i]], &tokens[i], &value[i]);
 }
 
 /* One token, in the words of the CPU's `look`; min is the greatest of -z. */
@@ -197,9 +188,11 @@ extern "C" sg_status sg_cuda_head_draw(sg_cuda_head *head, size_t count, const u
                                     sg_cuda_head_at<double>(head, SG_CUDA_ROOM_SHARES)),
                           "drawing tokens", error);
     if (status == SG_OK)
-        status = sg_cuda_check(head->layer.precision == SG_FP32 ? launch_draw<float>(head, count)
-                                                                : launch_draw<double>(head, count),
-                               "drawing tokens", error);
+        status = head->tensor ? sg_cuda_head_tensor_draw(head, count, error)
+                              : sg_cuda_check(head->layer.precision == SG_FP32
+                                                  ? launch_draw<float>(head, count)
+                                                  : launch_draw<double>(head, count),
+                                              "drawing tokens", error);
     if (status == SG_OK)
         status = sg_cuda_head_get(head, SG_CUDA_ROOM_TOKENS, tokens, count * sizeof *tokens, error);
     if (status == SG_OK && log_prob)

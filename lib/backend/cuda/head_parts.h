@@ -4,6 +4,7 @@
 
 #include "backend/cuda/block.h"
 #include "backend/cuda/head.h"
+#include "backend/cuda/tensor.h"
 #include "backend/head_math.h"
 
 /* What the .cu files of the output layer share. */
@@ -35,6 +36,12 @@ enum sg_cuda_head_room {
     SG_CUDA_ROOM_BIAS_GRADIENT,
     SG_CUDA_ROOM_HIDDEN_GRADIENT,
     SG_CUDA_ROOM_SUMS,
+    SG_CUDA_ROOM_NARROW_WEIGHTS, /* for tensor cores: see head_tensor.h */
+    SG_CUDA_ROOM_NARROW_BIAS,
+    SG_CUDA_ROOM_NARROW_HIDDEN,
+    SG_CUDA_ROOM_NARROW_COMPACT,
+    SG_CUDA_ROOM_NARROW_LOGITS,
+    SG_CUDA_ROOM_BIAS_PARTS,
     SG_CUDA_ROOMS
 };
 
@@ -47,6 +54,18 @@ struct sg_cuda_head {
     size_t limit;        /* bytes of logits */
     sg_cuda_layer layer; /* weights and bias on the device */
     size_t rows;
+    sg_matmul matmul;
+    sg_cuda_tensor *tensor; /* NULL: plain products */
+    size_t processors;
+    bool rounded; /* there are narrow copies of what was loaded last */
+};
+
+/* The samples with a push, by row, then token. */
+struct sg_cuda_samples {
+    size_t count;
+    const uint32_t *place;
+    const int32_t *tokens;
+    const double *push;
 };
 
 /* A chunk: rows row.. + m under tokens token.. + n; logits lie at [i * lead + j]. m <= most. */
@@ -59,6 +78,12 @@ sg_status sg_cuda_head_reserve(sg_cuda_head *head, sg_cuda_head_room room, size_
 template <typename T> T *sg_cuda_head_at(const sg_cuda_head *head, sg_cuda_head_room room)
 {
     return (T *)head->rooms[room].at;
+}
+static inline sg_cuda_samples sg_cuda_head_samples(const sg_cuda_head *head, size_t count)
+{
+    return {count, sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_PLACES),
+            sg_cuda_head_at<int32_t>(head, SG_CUDA_ROOM_PUSHED),
+            sg_cuda_head_at<double>(head, SG_CUDA_ROOM_PUSHES)};
 }
 sg_status sg_cuda_head_put(sg_cuda_head *head, sg_cuda_head_room room, const void *from,
                            size_t bytes, sg_error *error);
@@ -74,14 +99,16 @@ static inline size_t sg_cuda_head_tiles(const sg_cuda_head *head)
     return (head->layer.vocabulary + SG_HEAD_TILE - 1) / SG_HEAD_TILE;
 }
 
-/* The first chunk of `rows` rows, with room for its logits; then the next one. Rows run fastest, so tokens
+/* The first chunk of `rows` rows, when a logit takes so many bytes of `limit`. */
+void sg_cuda_chunk_shape(const sg_cuda_head *head, size_t rows, size_t logit, sg_cuda_chunk *chunk);
+/* The same with room for its logits; then the next one. Rows run fastest, so tokens
  * have all of their rows before the next tokens come. */
 sg_status sg_cuda_chunk_first(sg_cuda_head *head, size_t rows, sg_cuda_chunk *chunk,
                               sg_error *error);
 bool sg_cuda_chunk_next(const sg_cuda_head *head, size_t rows, sg_cuda_chunk *chunk);
 
 /* Queue the logits of a chunk under `hidden`, the features of the rows. */
-sg_status sg_cuda_head_chunk_logits(const sg_cuda_head *head, const sg_cuda_chunk *chunk,
+sg_status sg_cuda_head_chunk_logits(sg_cuda_head *head, const sg_cuda_chunk *chunk,
                                     const void *hidden, sg_error *error);
 
 /* ---- in kernels */
@@ -102,6 +129,24 @@ __device__ real sg_cuda_finish(real z, const real *bias, size_t token, real shar
     if (bias)
         return (z + bias[token]) * sharpness;
     return sharpness != 1 ? z * sharpness : z;
+}
+
+/* Every thread of a block has the logit z of one token of a draw's tile, whose first is *token: finds the token where the
+ * share of the tile's mass is reached, and its logit's distance to log_norm. */
+template <typename real>
+__device__ void sg_cuda_choose(real z, double share, double log_norm, int32_t *token, double *value)
+{
+    __shared__ real greatest[SG_BLOCK_WARPS], logits[SG_BLOCK_MOST];
+    __shared__ double weight[SG_BLOCK_MOST];
+    logits[threadIdx.x] = z;
+    real max = sg_block_max(z == z ? z : -(real)INFINITY, greatest);
+    weight[threadIdx.x] = sg_exp((double)z - (double)max);
+    __syncthreads();
+    if (threadIdx.x != 0)
+        return;
+    size_t found = sg_head_find(SG_BLOCK_MOST, weight, share);
+    *token += (int32_t)found;
+    *value = (double)logits[found] - log_norm;
 }
 
 #endif
