@@ -103,6 +103,12 @@ sg_status sg_cuda_machine_gflops(double *gflops, sg_error *error)
     return absent(error);
 }
 
+sg_status sg_cuda_machine_matmul(sg_matmul matmul, double *gflops, sg_error *error)
+{
+    *gflops = 0;
+    return absent(error);
+}
+
 sg_status sg_cuda_machine_rate(sg_cuda_traffic traffic, double *gb_per_s, sg_error *error)
 {
     return absent(error);

@@ -3,16 +3,18 @@
 
 #include "backend/cuda/machine.h"
 #include "backend/cuda/memory.h"
+#include "backend/cuda/narrow.h"
+#include "backend/cuda/tensor.h"
 
 namespace
 {
 
 enum { THREADS = 256, ROUNDS = 12, LAUNCHES = 4, CHAINS = 16 };
 #ifdef SG_EMULATED
-enum { PAIRS = 1, BLOCKS_EACH = 1 };
+enum { PAIRS = 1, BLOCKS_EACH = 1, SIDE = 64 };
 const size_t FOURS = (size_t)1 << 10;
 #else
-enum { PAIRS = 8192, BLOCKS_EACH = 16 };
+enum { PAIRS = 8192, BLOCKS_EACH = 16, SIDE = 8192 };
 const size_t FOURS = (size_t)1 << 24; /* 256 MiB an array */
 #endif
 
@@ -79,6 +81,68 @@ sg_status run_arithmetic(void *context, sg_error *error)
     return sg_cuda_check(
         SG_LAUNCH(multiply_and_add, w->blocks, THREADS, 0, w->stream, 0.0f, w->never),
         "measuring the device's arithmetic", error);
+}
+
+/* Numbers between -1 and 1 that look random: zeros would cost less power, and so run faster, than any that matter. */
+template <typename T> __global__ void __launch_bounds__(THREADS) fill(size_t n, T *x)
+{
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < n)
+        sg_narrow((float)((uint32_t)i * 2654435761u >> 8) * 0x1p-23f - 1, &x[i]);
+}
+
+struct squares {
+    sg_cuda_tensor *tensor;
+    sg_cuda_stream *stream;
+    void *a, *b, *c;
+};
+
+sg_status run_squares(void *context, sg_error *error)
+{
+    const squares *w = (const squares *)context;
+    sg_cuda_tensor_product product = {};
+    product.m = product.n = product.k = SIDE;
+    product.a = {w->a, SIDE, false, 0};
+    product.b = {w->b, SIDE, true, 0};
+    product.c = w->c;
+    product.lead = SIDE;
+    product.narrow = true;
+    sg_status status = SG_OK;
+    for (int k = 0; k < LAUNCHES && status == SG_OK; k++)
+        status = sg_cuda_tensor_multiply(w->tensor, &product, w->stream, error);
+    return status;
+}
+
+template <typename T>
+sg_status measure_squares(sg_cuda_tensor *tensor, double *gflops, sg_error *error)
+{
+    const size_t n = (size_t)SIDE * SIDE;
+    const char *what = "the measure of the device's arithmetic";
+    sg_cuda_own_stream stream;
+    sg_cuda_array<T> a, b, c;
+    sg_status status = stream.alloc(error);
+    if (status == SG_OK)
+        status = a.alloc(n, what, error);
+    if (status == SG_OK)
+        status = b.alloc(n, what, error);
+    if (status == SG_OK)
+        status = c.alloc(n, what, error);
+    T *const inputs[] = {a.at, b.at};
+    for (T *x : inputs)
+        if (status == SG_OK)
+            status = sg_cuda_check(
+                SG_LAUNCH(fill<T>, (unsigned)(n / THREADS), THREADS, 0, stream.at, n, x),
+                "measuring the device's arithmetic", error);
+    squares w = {tensor, stream.at, a.at, b.at, c.at};
+    double flop = 2.0 * SIDE * SIDE * SIDE * LAUNCHES;
+    for (int round = 0; round < ROUNDS && status == SG_OK; round++) {
+        double seconds = 0;
+        status = sg_cuda_time(stream.at, run_squares, &w, &seconds, error);
+        double rate = seconds > 0 ? flop / seconds * 1e-9 : 0;
+        if (round > 1 && rate > *gflops) /* the first two warm up */
+            *gflops = rate;
+    }
+    return status;
 }
 
 struct work {
@@ -156,5 +220,19 @@ extern "C" sg_status sg_cuda_machine_gflops(double *gflops, sg_error *error)
         if (round > 1 && rate > *gflops) /* the first two warm up */
             *gflops = rate;
     }
+    return status;
+}
+
+extern "C" sg_status sg_cuda_machine_matmul(sg_matmul matmul, double *gflops, sg_error *error)
+{
+    sg_cuda_tensor *tensor = nullptr;
+    *gflops = 0;
+    if (matmul == SG_MATMUL_SAME)
+        return sg_cuda_machine_gflops(gflops, error);
+    sg_status status = sg_cuda_tensor_alloc(&tensor, matmul, error);
+    if (status == SG_OK)
+        status = matmul == SG_MATMUL_BF16 ? measure_squares<uint16_t>(tensor, gflops, error)
+                                          : measure_squares<float>(tensor, gflops, error);
+    sg_cuda_tensor_free(tensor);
     return status;
 }
