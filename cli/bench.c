@@ -17,11 +17,32 @@
 #include "cli/bench_w3.h"
 #include "core/text.h"
 
-const char *const bench_names[] = {"W1",           "W1g",        "W1s",        "W1s.row",
-                                   "W1.stats",     "W1.taus",    "W2.update",  "W2.step",
-                                   "W2.draw",      "W2.observe", "W2.light",   "W2.light.1e5",
-                                   "W2.light.1e6", "W2a",        "W3.forward", "W3.fwdbwd",
-                                   "W3.grouped",   "W3.large",   "W4",         NULL};
+const char *const bench_names[] = {"W1",
+                                   "W1g",
+                                   "W1s",
+                                   "W1s.row",
+                                   "W1.stats",
+                                   "W1.taus",
+                                   "W2.update",
+                                   "W2.step",
+                                   "W2.draw",
+                                   "W2.observe",
+                                   "W2.light",
+                                   "W2.light.1e5",
+                                   "W2.light.1e6",
+                                   "W2a",
+                                   "W3.forward",
+                                   "W3.forward.tf32",
+                                   "W3.forward.bf16",
+                                   "W3.fwdbwd",
+                                   "W3.fwdbwd.tf32",
+                                   "W3.fwdbwd.bf16",
+                                   "W3.grouped",
+                                   "W3.large",
+                                   "W3.large.tf32",
+                                   "W3.large.bf16",
+                                   "W4",
+                                   NULL};
 
 enum { LEAST_REPETITIONS = 7, USUAL_REPETITIONS = 15, MOST_REPETITIONS = 1000 };
 
@@ -137,7 +158,7 @@ static sg_status look(const bench_case *work, limits *seen, sg_error *error)
         seen->gflops = (double)NAN;
         sg_status status = sg_cuda_machine_rate(traffic[work->traffic], &seen->gb_per_s, error);
         if (status == SG_OK && work->flop > 0)
-            status = sg_cuda_machine_gflops(&seen->gflops, error);
+            status = sg_cuda_machine_matmul(work->matmul, &seen->gflops, error);
         return status;
     }
     seen->gb_per_s = bench_machine(work->traffic);
@@ -196,7 +217,8 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
 
 static bool is_on(sg_backend_kind backend, const char *name)
 {
-    return backend != SG_BACKEND_CUDA || strncmp(name, "W2.light", 8) != 0;
+    return backend == SG_BACKEND_CUDA ? strncmp(name, "W2.light", 8) != 0
+                                      : bench_w3_matmul(name) == SG_MATMUL_SAME;
 }
 
 static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
@@ -265,10 +287,15 @@ static sg_status check_names(const char *const *workloads, size_t count, sg_back
         if (there)
             continue;
         if (known)
-            return sg_fail(error, SG_EUNSUPPORTED,
-                           "the CUDA backend does not have workload %s; leave it out, or use "
-                           "--backend cpu",
-                           workloads[w]);
+            return backend == SG_BACKEND_CUDA
+                       ? sg_fail(error, SG_EUNSUPPORTED,
+                                 "the CUDA backend does not have workload %s; leave it out, or use "
+                                 "--backend cpu",
+                                 workloads[w])
+                       : sg_fail(error, SG_EUNSUPPORTED,
+                                 "workload %s runs on tensor cores; leave it out, or use --backend "
+                                 "cuda",
+                                 workloads[w]);
         const char *near = sg_nearest_name(workloads[w], bench_names);
         return sg_fail(error, SG_EARGUMENT, "there is no workload %s%s%s%s", workloads[w],
                        near ? "; did you mean "
@@ -289,11 +316,20 @@ sg_status bench_run(const char *const *workloads, size_t count, const bench_opti
     for (size_t c = 0; c < sizeof columns / sizeof *columns && status == SG_OK; c++)
         status = sg_table_add_column(made, columns[c].name, columns[c].type, error);
     for (size_t k = 0; bench_names[k] && status == SG_OK; k++) {
-        bool wanted = count == 0;
-        for (size_t w = 0; w < count; w++)
+        bool wanted = count == 0, by_name = false;
+        for (size_t w = 0; w < count; w++) {
             wanted = wanted || wants(workloads[w], bench_names[k]);
-        if (wanted && is_on(options->backend, bench_names[k]))
-            status = run_one(bench_names[k], options, made, error);
+            by_name = by_name || strcmp(workloads[w], bench_names[k]) == 0;
+        }
+        if (!wanted || !is_on(options->backend, bench_names[k]))
+            continue;
+        sg_error why = {0};
+        status = run_one(bench_names[k], options, made, &why);
+        bool optional = !by_name && bench_w3_matmul(bench_names[k]) != SG_MATMUL_SAME;
+        if (status == SG_EUNSUPPORTED && optional) /* a machine may lack cuBLASLt */
+            status = sg_table_set_meta(made, "not_run", why.message, error);
+        else if (status != SG_OK)
+            status = sg_fail(error, status, "%s", why.message);
     }
     if (status != SG_OK) {
         sg_table_free(made);

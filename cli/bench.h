@@ -31,6 +31,7 @@
  *               tokens
  *   W3.fwdbwd   the same with the gradients of weights and features
  *   W3.grouped  the same where 16 samples share a state; W3.large: 2048 samples
+ *   .tf32 and .bf16 behind W3.forward, W3.fwdbwd and W3.large: on tensor cores, with CUDA only
  *   W4          4096 bandits of 256 arms, 20 steps of 16 draws and 2 updates; error_vs_fp64 is the 99th
  *               percentile of |J - J in double precision|
  *
@@ -45,7 +46,8 @@
  * stay on the device, threads is 0, cpu_s NaN, and machine_gb_per_s is what plain kernels do there. What W2.draw,
  * W2.observe and W2.step bring back to the host, and the waiting for it, counts.
  * There W3 is the layer alone: copies to the host and gates are left out, and machine_gflops is what a kernel does that
- * multiplies and adds single-precision numbers in registers, without tensor cores.
+ * multiplies and adds single-precision numbers in registers, without tensor cores; for .tf32 and .bf16, what cuBLASLt's
+ * product of 8192 x 8192 x 8192 does in that arithmetic, and the rounding of weights and features counts.
  * Where arithmetic is the limit (W3), flop counts it, machine_gflops is what the library's own
  * product of small matrices does within the caches, and `fraction` is the quotient of these rates;
  * elsewhere the three are empty. */
@@ -55,7 +57,8 @@ typedef struct bench_options {
     sg_backend_kind backend; /* CUDA: the workloads that it has */
 } bench_options;
 
-/* Names may be prefixes up to a dot: "W2" means all of W2.*. count 0: all. Appends nothing on
+/* Names may be prefixes up to a dot: "W2" means all of W2.*. count 0: all. Where there is no cuBLASLt, what needs it is left out
+ * unless it is named in full, and the metadata `not_run` says why. Appends nothing on
  * failure. SG_EARGUMENT for an unknown name, SG_ENOMEM. */
 sg_status bench_run(const char *const *workloads, size_t count, const bench_options *options,
                     sg_table **table, sg_error *error);

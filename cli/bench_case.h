@@ -12,8 +12,9 @@ typedef struct bench_case {
     char shape[80];
     double bytes;
     bench_traffic traffic;
-    double flop;  /* where arithmetic is the limit; otherwise 0 */
-    double error; /* against fp64, found before timing */
+    double flop;      /* where arithmetic is the limit; otherwise 0 */
+    sg_matmul matmul; /* that arithmetic, on a device */
+    double error;     /* against fp64, found before timing */
     const char *backend;
     void (*run)(void *data); /* one repetition, on the CPU; on a device instead: */
     sg_status (*queue)(void *data, sg_error *error);

@@ -22,13 +22,14 @@ typedef struct head_data {
     size_t vocabulary, rows, count;
     bool backward;
     sg_backend_kind backend;
+    sg_matmul matmul;
     sg_objective objective;
     float *weights, *hidden, *weight_gradient, *hidden_gradient;
     int32_t *tokens;
     uint32_t *row;
     double *old, *advantage, *log_prob, *pushes;
     double loss;
-    sg_head_pass *pass;
+    sg_head_pass *pass, *exact; /* exact: for double precision */
 } head_data;
 
 static void head_data_free(void *context)
@@ -40,6 +41,7 @@ static void head_data_free(void *context)
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     sg_head_pass_free(data->pass);
+    sg_head_pass_free(data->exact);
     free(data);
 }
 
@@ -138,11 +140,11 @@ static sg_status find_error(head_data *data, double *worst, sg_error *error)
     sg_head_gradient to = {data->weight_gradient, NULL, data->hidden_gradient},
                      to64 = {dw, NULL, dh};
     if (status == SG_OK)
-        status = sg_head_forward(data->pass, &twin, hidden, rows, &samples, log_prob[0], error);
+        status = sg_head_forward(data->exact, &twin, hidden, rows, &samples, log_prob[0], error);
     if (status == SG_OK) {
         for (size_t i = 0; i < count; i++)
             data->pushes[i] = normal(6, i) / (double)count;
-        status = sg_head_backward(data->pass, &twin, hidden, &samples, data->pushes,
+        status = sg_head_backward(data->exact, &twin, hidden, &samples, data->pushes,
                                   SG_DIFFUSE_KEEP, &to64, error);
     }
     if (status == SG_OK)
@@ -183,13 +185,16 @@ static sg_status prepare(head_data *data, bench_case *made, sg_error *error)
     data->row = malloc(count * sizeof *data->row);
     double **reals[] = {&data->old, &data->advantage, &data->log_prob, &data->pushes};
     bool good = data->weights && data->weight_gradient && data->hidden && data->hidden_gradient &&
-                data->tokens && data->row && (data->pass = sg_head_pass_alloc(data->backend));
+                data->tokens && data->row && (data->pass = sg_head_pass_alloc(data->backend)) &&
+                (data->exact = sg_head_pass_alloc(data->backend));
     for (int i = 0; i < 4; i++)
         good = (*reals[i] = malloc(count * sizeof(double))) && good;
     if (!good)
         return sg_fail(error, SG_ENOMEM, "not enough memory for W3, which needs %.2g GiB",
                        (double)n * 8 * 0x1p-30);
     sg_status status = sg_objective_parse(&data->objective, "sapo:tau_pos=1,tau_neg=1.05", error);
+    if (status == SG_OK)
+        status = sg_head_pass_matmul(data->pass, data->matmul, error);
     if (status != SG_OK)
         return status;
     fill_normal(data->weights, n, 1, 1 / sqrt(WIDTH));
@@ -202,11 +207,22 @@ static sg_status prepare(head_data *data, bench_case *made, sg_error *error)
         data->old[i] = 0;
     }
     status = find_error(data, &made->error, error);
+    sg_head_pass_free(data->exact);
+    data->exact = NULL;
     if (status == SG_OK)
         status = forward_backward(data, error);
     for (size_t i = 0; i < count && status == SG_OK; i++)
         data->old[i] = data->log_prob[i] + 0.1 * normal(5, i);
     return status;
+}
+
+sg_matmul bench_w3_matmul(const char *name)
+{
+    size_t n = strlen(name);
+    const char *suffix = n > 5 ? name + n - 5 : "";
+    return strcmp(suffix, ".tf32") == 0   ? SG_MATMUL_TF32
+           : strcmp(suffix, ".bf16") == 0 ? SG_MATMUL_BF16
+                                          : SG_MATMUL_SAME;
 }
 
 /* flop: one product for the logits and, backward, three for logits, weights and features. bytes:
@@ -220,13 +236,17 @@ sg_status bench_w3_prepare(const char *name, size_t cut, sg_backend_kind backend
     *made = (bench_case){.data = data, .free = head_data_free, .run = run};
     data->backend = backend;
     data->vocabulary = 131072 / cut;
-    data->count = strcmp(name, "W3.large") == 0 ? 2048 : 512;
+    data->matmul = bench_w3_matmul(name);
+    data->count = strncmp(name, "W3.large", 8) == 0 ? 2048 : 512;
+    if (data->matmul != SG_MATMUL_SAME)
+        data->count /= cut;
     data->rows = strcmp(name, "W3.grouped") == 0 ? data->count / GROUP : data->count;
-    data->backward = strcmp(name, "W3.forward") != 0;
+    data->backward = strncmp(name, "W3.forward", 10) != 0;
     double product = 2.0 * (double)data->rows * WIDTH * (double)data->vocabulary;
     made->flop = product * (data->backward ? 4 : 1);
     made->bytes = (double)data->vocabulary * WIDTH * 4 * (data->backward ? 3 : 1);
     made->traffic = BENCH_READ;
+    made->matmul = data->matmul;
     made->backend = sg_isa_name(sg_isa_select());
     snprintf(made->shape, sizeof made->shape, "N=%zu d=%d V=%zu G=%zu", data->count, WIDTH,
              data->vocabulary, data->count / data->rows);

@@ -8,6 +8,9 @@
 sg_status bench_w3_prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
                            sg_error *error);
 
+/* The arithmetic of a workload: that of its suffix .tf32 or .bf16. */
+sg_matmul bench_w3_matmul(const char *name);
+
 /* GFLOP/s of the library's own product of matrices that a core's own caches hold, on all threads;
  * best of a few. NaN when out of memory. */
 double bench_w3_machine(void);

@@ -79,11 +79,25 @@ step() {
     return "$code"
 }
 
+# tf32 and bf16 need cuBLASLt: CUDA's, or else PyTorch's.
+if [ -z "${SOFTGATE_CUBLASLT:-}" ] && ! ldconfig -p 2>/dev/null | grep -q 'libcublasLt\.so\.1[23]' &&
+    ! ls /usr/local/cuda/lib64/libcublasLt.so.1[23] >/dev/null 2>&1; then
+    SOFTGATE_CUBLASLT=$("$python" - 2>/dev/null <<'EOF'
+import glob, os, torch
+home = os.path.dirname(torch.__file__)
+found = [path for folder in ("../nvidia/*/lib", "lib") for path in glob.glob(f"{home}/{folder}/libcublasLt.so.1[23]*")]
+print(os.path.realpath(found[0]) if found else "")
+EOF
+    )
+    [ -z "$SOFTGATE_CUBLASLT" ] || export SOFTGATE_CUBLASLT
+fi
+
 {
     echo "# commit $("$softgate" version | sed -n '1s/.*git \(.*\))/\1/p'), $(date -u +%F)"
     echo "# ROUNDS=$rounds ${SMALL:+SMALL=1 }${WORKLOADS:+WORKLOADS=\"$WORKLOADS\" }${USE:+USE=$USE }tests/bench/device.sh"
     echo "# $(nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory --format=csv,noheader | head -n 1)"
     "$softgate" info --format csv | grep '^cuda,' | sed 's/^/# /'
+    echo "# cuBLASLt: ${SOFTGATE_CUBLASLT:-that of the loader or of /usr/local/cuda}"
     echo "# device in use by others before: $(nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader | head -n 1)"
 } >"$record"
 

@@ -9,6 +9,7 @@ peer_torch.py; may be missing).
 """
 import json
 import os
+import re
 import statistics
 import sys
 
@@ -17,11 +18,13 @@ PEERS = {
     "W1": ["W1"], "W1g": ["W1g"], "W1s": ["W1s"], "W1s.row": ["W1s"], "W1.stats": ["W1"],
     "W2.update": ["W2.update", "W2.update_analytic"], "W2.step": ["W2.step"],
     "W2.draw": ["W2.multinomial", "W2.gumbel1"], "W2.observe": ["W2.entropy"],
-    "W2a": ["W2a.foreach", "W2a.loop"], "W3.forward": ["W3.gemm", "W3.forward"],
-    "W3.fwdbwd": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
-    "W3.grouped": ["W3.fwdbwd_chunked"], "W3.large": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
+    "W2a": ["W2a.foreach", "W2a.loop"], "W3.grouped": ["W3.fwdbwd_chunked"],
     "W4": ["W4"],
 }
+for kind, suffix in (("", ""), (".tf32", "_tf32"), (".bf16", "_bf16")):
+    PEERS["W3.forward" + kind] = ["W3.gemm" + suffix, "W3.forward" + suffix]
+    PEERS["W3.fwdbwd" + kind] = ["W3.fwdbwd_chunked" + suffix, "W3.fwdbwd_full" + suffix]
+    PEERS["W3.large" + kind] = ["W3.large.fwdbwd_chunked" + suffix, "W3.large.fwdbwd_full" + suffix]
 
 
 def read(name, parse):
@@ -61,21 +64,34 @@ def median(rows):
     return statistics.median(row["median_s"] for row in rows)
 
 
+def arithmetic(rows, key):
+    """Where that is the limit; bench leaves the numbers out elsewhere."""
+    return f"{max(r[key] for r in rows):10.0f}" if key in rows[0] else f"{'-':>10}"
+
+
+def same_work(name, row, other):
+    """Layers of as many samples; --small cuts some and not others."""
+    n = re.search(r"\bN=(\d+)", row["shape"])
+    return not name.startswith("W3") or (n and int(n.group(1)) == other["shape"]["N"])
+
+
 print(f"# {rounds} rounds, medians of their medians; ratios are how many times faster softgate is")
-print(f"{'workload':13}{'kernels':9}{'shape':34}{'us':>10}{'GB/s':>8}{'machine':>9}{'fraction':>9}{'error':>9}"
-      f"   {'peer':19}{'us':>10}{'eager':>8}{'compiled':>9}")
+print(f"{'workload':17}{'kernels':9}{'shape':34}{'us':>10}{'GB/s':>8}{'machine':>9}{'GFLOP/s':>10}{'machine':>10}{'fraction':>9}{'error':>9}"
+      f"   {'peer':29}{'us':>10}{'eager':>8}{'compiled':>9}")
 for (name, kernels), rows in sorted(mine.items(), key=lambda item: item[0][0]):
-    head = (f"{name:13}{kernels:9}{rows[0]['shape']:34}{1e6 * median(rows):10.1f}"
+    head = (f"{name:17}{kernels:9}{rows[0]['shape']:34}{1e6 * median(rows):10.1f}"
             f"{max(r['gb_per_s'] for r in rows):8.0f}"
             f"{max(r['machine_gb_per_s'] for r in rows):9.0f}"
+            f"{arithmetic(rows, 'gflops')}{arithmetic(rows, 'machine_gflops')}"
             f"{statistics.median(r['fraction'] for r in rows):9.2f}"
             f"{max(r['error_vs_fp64'] for r in rows):9.1e}")
-    others = [p for p in PEERS.get(name, []) if p in peer["eager"] or p in peer["compile"]]
+    others = [p for p in PEERS.get(name, []) if any(
+        p in peer[m] and same_work(name, rows[0], peer[m][p][0]) for m in peer)]
     if not others:
         print(head)
     for other in others:
         eager, compiled = (peer[m].get(other, []) for m in ("eager", "compile"))
         ratio = [f"{median(r) / median(rows):.1f}x" if r else "-" for r in (eager, compiled)]
-        print(f"{head}   {other:19}{1e6 * median(eager or compiled):10.1f}"
+        print(f"{head}   {other:29}{1e6 * median(eager or compiled):10.1f}"
               f"{ratio[0]:>8}{ratio[1]:>9}")
 sys.exit(0 if mine else 1)

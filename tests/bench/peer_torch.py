@@ -15,7 +15,8 @@ Workloads
   W1a the SAPO surrogate through autograd (value and d/dlogp)
   W2  tabular softmax step: S states x V tokens, G samples per state, K minibatch updates, SGD
   W2a W2.update with Adam 1e-3, (0.9, 0.999), eps 1e-8 instead of SGD
-  W3  linear-head step: N tokens, width d, V tokens: forward, SAPO loss, backward (dW and dH)
+  W3  linear-head step: N tokens, width d, V tokens: forward, SAPO loss, backward (dW and dH); on a
+      device N = 512 and 2048 (W3.large), and again in tf32 and under bf16 autocast
   W4  many small runs: R independent tabular bandits of V arms, T steps, batched
 """
 import argparse, json, os, time
@@ -284,8 +285,9 @@ if any(wanted(w) for w in ("W2a",)) or any(o.startswith("W2a") for o in ONLY):
     del z0
 
 # ---------------------------------------------------------------- W3: linear head
-if any(wanted(w) for w in ("W3",)) or any(o.startswith("W3") for o in ONLY):
-    N, d, V = A.head_n or 2048 // CUT, 256, 131072 // CUT
+def head(prefix, N, mode):
+    """mode "": fp32; "_tf32", "_bf16": products on tensor cores, what is not a product in fp32."""
+    d, V = 256, 131072 // CUT
     g = torch.Generator().manual_seed(3)
     W = (torch.randn(V, d, generator=g) * d ** -0.5).to(DEV).requires_grad_(True)
     H = torch.randn(N, d, generator=g).to(DEV).requires_grad_(True)
@@ -298,39 +300,62 @@ if any(wanted(w) for w in ("W3",)) or any(o.startswith("W3") for o in ONLY):
         old += 0.1 * torch.randn(N, 1, generator=g).to(DEV)
     shp = {"N": N, "d": d, "V": V}
 
-    def chunk_loss(h, t, o, a):
+    def precision():             # weights are rounded once inside, as a step would
+        return torch.autocast(DEV.type, dtype=torch.bfloat16, enabled=mode == "_bf16")
+
+    def plain_loss(h, t, o, a):
         lp = torch.log_softmax(h @ W.t(), -1).gather(1, t)
         r = torch.exp(lp - o)
         tau = torch.where(a > 0, TAU_POS, TAU_NEG)
         return -((4.0 / tau) * torch.sigmoid(tau * (r - 1.0)) * a).sum() / N
+    chunk_loss = maybe_compile(plain_loss)
 
     def head_forward():
-        with torch.no_grad():
+        with torch.no_grad(), precision():
             for h, t, o, a in zip(H.split(CH), tok.split(CH), old.split(CH), adv.split(CH)):
                 chunk_loss(h, t, o, a)
 
     def head_full():
         W.grad = H.grad = None
-        chunk_loss(H, tok, old, adv).backward()
+        with precision():
+            loss = chunk_loss(H, tok, old, adv)
+        loss.backward()
 
     def head_chunked():          # the chunked scheme of the fused linear losses
         W.grad = H.grad = None
-        for h, t, o, a in zip(H.split(CH), tok.split(CH), old.split(CH), adv.split(CH)):
-            chunk_loss(h, t, o, a).backward()
+        with precision():
+            for h, t, o, a in zip(H.split(CH), tok.split(CH), old.split(CH), adv.split(CH)):
+                chunk_loss(h, t, o, a).backward()
 
     def gemm_only():
-        with torch.no_grad():
+        with torch.no_grad(), precision():
             for h in H.split(CH):
                 h @ W.t()
-    flop = 2.0 * N * d * V
-    ex = {"gflop_one_gemm": flop * 1e-9}
+    ex = {"gflop_one_gemm": 2.0 * N * d * V * 1e-9}
     R = max(3, min(A.reps, 5))
-    report("W3.gemm", "torch", shp, gemm_only, reps=R, seed=3, extra=ex)
-    report("W3.forward", "torch, chunks of 256", shp, head_forward, reps=R, seed=3, extra=ex)
-    report("W3.fwdbwd_chunked", "torch autograd, chunks of 256", shp, head_chunked, reps=R, seed=3, extra=ex)
+    how = {"": "", "_tf32": ", tf32", "_bf16": ", bf16 autocast"}[mode]
+    torch.backends.cuda.matmul.allow_tf32 = mode == "_tf32"
+    report(prefix + ".gemm" + mode, "torch" + how, shp, gemm_only, reps=R, seed=3, extra=ex)
+    report(prefix + ".forward" + mode, "torch, chunks of 256" + how, shp, head_forward, reps=R, seed=3,
+           extra=ex)
+    report(prefix + ".fwdbwd_chunked" + mode, "torch autograd, chunks of 256" + how, shp, head_chunked,
+           reps=R, seed=3, extra=ex)
     if 4.0 * N * V * 3 < 12e9 or DEV.type == "cuda":
-        report("W3.fwdbwd_full", "torch autograd, logits whole", shp, head_full, reps=R, seed=3, extra=ex)
-    del W, H
+        report(prefix + ".fwdbwd_full" + mode, "torch autograd, logits whole" + how, shp, head_full,
+               reps=R, seed=3, extra=ex)
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+if any(wanted(w) for w in ("W3",)) or any(o.startswith("W3") for o in ONLY):
+    if A.compile:
+        import torch._dynamo
+        torch._dynamo.config.cache_size_limit = 64
+    if DEV.type == "cuda":
+        for mode in ("", "_tf32", "_bf16"):
+            head("W3", A.head_n or 512 // CUT, mode)
+            head("W3.large", 2048 // CUT, mode)
+    else:
+        head("W3", A.head_n or 2048 // CUT, "")
 
 # ---------------------------------------------------------------- W4: sweep of small runs
 if wanted("W4"):
