@@ -261,6 +261,7 @@ static const struct {
     {{"policy.tail_std=0"}, "policy.tail_std belongs to nets", SG_EARGUMENT},
     {{"rollout.weight_noise=0.01"}, "rollout.weight_noise belongs to nets", SG_EARGUMENT},
     {{"run.observe_samples=1"}, "run.observe_samples belongs to nets", SG_EARGUMENT},
+    {{"run.matmul=tf32"}, "run.matmul belongs to nets", SG_EARGUMENT},
     {{"policy.kind=net", "task.heldout=5"},
      "which only those of copy and reverse are",
      SG_EARGUMENT},

@@ -130,6 +130,8 @@ sg_net_pass *sg_net_pass_alloc(void); /* NULL: no memory */
 /* With the output layer on that backend, everything else on the CPU. Calls may then also return what
  * backend/cuda/device.h says. */
 sg_net_pass *sg_net_pass_alloc_on(sg_backend_kind backend);
+/* How its output layer multiplies: see sg_head_pass_matmul. */
+sg_status sg_net_pass_matmul(sg_net_pass *pass, sg_matmul matmul, sg_error *error);
 void sg_net_pass_free(sg_net_pass *pass);
 
 /* log pi of the batch's tokens (log_prob: [N], may be NULL without tokens). The batch's arrays must

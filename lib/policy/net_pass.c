@@ -20,6 +20,11 @@ sg_net_pass *sg_net_pass_alloc(void)
     return sg_net_pass_alloc_on(SG_BACKEND_CPU);
 }
 
+sg_status sg_net_pass_matmul(sg_net_pass *pass, sg_matmul matmul, sg_error *error)
+{
+    return sg_head_pass_matmul(pass->head, matmul, error);
+}
+
 void sg_net_pass_free(sg_net_pass *pass)
 {
     if (!pass)

@@ -228,6 +228,11 @@ static sg_status make(sg_policy **made, const sg_net_policy_shape *shape, sg_err
     self->symbols = malloc((symbols + 1) * sizeof *self->symbols);
     if (!status && (!self->pass || !self->after || !self->symbols))
         status = sg_fail(error, SG_ENOMEM, "not enough memory for a policy");
+    if (!status && shape->matmul != SG_MATMUL_SAME) {
+        status = sg_net_pass_matmul(self->pass, shape->matmul, error);
+        if (!status)
+            status = sg_net_pass_matmul(self->after, shape->matmul, error);
+    }
     if (status) {
         release(&self->base);
         return status;

@@ -24,9 +24,10 @@ typedef struct sg_net_policy_shape {
     double prefixes;   /* most prefixes of one length that can win, over all prompts; 0: all of the
                       * head's tokens, prompts * head^(length - 1) */
     int32_t end_token; /* responses end after it; -1: they all have net.length tokens */
-    size_t observe_samples; /* >= 1 */
+    size_t observe_samples;  /* >= 1 */
     sg_backend_kind backend; /* of the output layer; the rest is on the CPU */
-    uint64_t seed;          /* of parameters and of evaluation */
+    sg_matmul matmul;        /* of the output layer: see sg_head_pass_matmul */
+    uint64_t seed;           /* of parameters and of evaluation */
 } sg_net_policy_shape;
 
 /* Memory in bytes, with the activations for `responses` responses of full length that share no

@@ -147,6 +147,7 @@ typedef struct sg_config {
         int64_t threads;         /* 0: one per core */
         int64_t observe_samples; /* net: responses to a prompt that are looked at */
         int64_t backend;         /* sg_backend_kind */
+        int64_t matmul;          /* net: sg_matmul */
     } run;
     struct {
         double success; /* 0: no warm start */

@@ -34,14 +34,14 @@ static const struct {
     const char *section, *name;
     sg_policy_kind kind;
 } own_keys[] = {
-    {"policy", "merge", SG_POLICY_TREE},      {"policy", "shared_bias", SG_POLICY_TREE},
-    {"policy", "width", SG_POLICY_NET},       {"policy", "window", SG_POLICY_NET},
-    {"policy", "blocks", SG_POLICY_NET},      {"policy", "hidden", SG_POLICY_NET},
-    {"policy", "experts", SG_POLICY_NET},     {"policy", "top_k", SG_POLICY_NET},
-    {"policy", "tied", SG_POLICY_NET},        {"policy", "bias", SG_POLICY_NET},
-    {"policy", "features", SG_POLICY_NET},    {"policy", "head_std", SG_POLICY_NET},
-    {"policy", "tail_std", SG_POLICY_NET},    {"rollout", "weight_noise", SG_POLICY_NET},
-    {"run", "observe_samples", SG_POLICY_NET}};
+    {"policy", "merge", SG_POLICY_TREE},       {"policy", "shared_bias", SG_POLICY_TREE},
+    {"policy", "width", SG_POLICY_NET},        {"policy", "window", SG_POLICY_NET},
+    {"policy", "blocks", SG_POLICY_NET},       {"policy", "hidden", SG_POLICY_NET},
+    {"policy", "experts", SG_POLICY_NET},      {"policy", "top_k", SG_POLICY_NET},
+    {"policy", "tied", SG_POLICY_NET},         {"policy", "bias", SG_POLICY_NET},
+    {"policy", "features", SG_POLICY_NET},     {"policy", "head_std", SG_POLICY_NET},
+    {"policy", "tail_std", SG_POLICY_NET},     {"rollout", "weight_noise", SG_POLICY_NET},
+    {"run", "observe_samples", SG_POLICY_NET}, {"run", "matmul", SG_POLICY_NET}};
 
 static bool is_changed(const sg_config *config, const sg_config_key *key)
 {
@@ -97,6 +97,17 @@ static sg_status check_policy(const sg_config *config, const char *place, sg_err
                        "%spolicy.rows light needs steps that depend on the probability alone, as "
                        "those of sgd; set optimizer.kind to sgd or policy.rows to dense",
                        place);
+    if (config->run.matmul != SG_MATMUL_SAME && config->run.backend != SG_BACKEND_CUDA)
+        return sg_fail(error, SG_EUNSUPPORTED,
+                       "%srun.matmul %s is for the tensor cores of a CUDA device; set run.backend "
+                       "to cuda, or run.matmul to same",
+                       place, config->run.matmul == SG_MATMUL_BF16 ? "bf16" : "tf32");
+    if (config->run.matmul != SG_MATMUL_SAME && config->policy.precision != SG_FP32)
+        return sg_fail(
+            error, SG_EARGUMENT,
+            "%srun.matmul %s rounds numbers of single precision; set policy.precision to "
+            "fp32, or run.matmul to same",
+            place, config->run.matmul == SG_MATMUL_BF16 ? "bf16" : "tf32");
     if (config->run.backend == SG_BACKEND_CUDA && config->policy.kind == SG_POLICY_TREE)
         return sg_fail(error, SG_EUNSUPPORTED,
                        "%srun.backend cuda knows tables and nets; set policy.kind to one of them, "

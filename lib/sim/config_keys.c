@@ -22,6 +22,7 @@ NAMES(tail_shape, "uniform", "zipf")
 NAMES(precision, "fp32", "fp64")
 NAMES(place, "head", "tail")
 NAMES(backend, "auto", "cpu", "cuda")
+NAMES(matmul, "same", "tf32", "bf16")
 NAMES(reward, "all", "fraction")
 NAMES(optimizer, "sgd", "momentum", "adam", "adamw", "coupled-adam")
 NAMES(task_family, "correct-set", "path", "modular-sum", "copy", "reverse")
@@ -200,11 +201,15 @@ const sg_config_key sg_config_keys[] = {
     CHOICE(run, detail, "no", no_yes, 0,
            "fill the columns that need every logit before and after a step; table and tree"),
     WHOLE(run, evaluate_every, "0", 0, 1000000000,
-          "score greedy answers and 16 samples, in a row of the table, every so many of them; 0: never"),
+          "score greedy answers and 16 samples, in a row of the table, every so many of them; 0: "
+          "never"),
     WHOLE(run, observe_samples, "16", 1, 65536,
           "net: responses to each prompt over which columns of the policy are averaged"),
     WHOLE(run, threads, "0", 0, 1024, "threads; 0 is one per core"),
     CHOICE(run, backend, "auto", backend, SG_BACKEND_AUTO, "where to compute; auto is the CPU"),
+    CHOICE(run, matmul, "same", matmul, SG_MATMUL_SAME,
+           "net on cuda: what products of the output layer round their inputs to; same: "
+           "policy.precision"),
 
     BELOW_1(start, success, "0",
             "success rate to which right answers raise the policy before; 0: as it is"),

@@ -72,7 +72,8 @@ static sg_net_policy_shape net_shape(const sg_config *config)
         .heldout = (size_t)config->task.heldout,
         .end_token = -1,
         .observe_samples = (size_t)config->run.observe_samples,
-        .backend = (sg_backend_kind)config->run.backend};
+        .backend = (sg_backend_kind)config->run.backend,
+        .matmul = (sg_matmul)config->run.matmul};
 }
 
 static sg_status alloc_net(const sg_config *config, const sg_task *task, uint64_t seed,
