@@ -312,16 +312,26 @@ SG_HD static inline int sg_row_rebase_exponent(double greatest_mass)
                                                                             : ilogb(greatest_mass);
 }
 
+/* KL(old || new) and KL(new || old) from sums of p d, of p (exp(d) - 1 - d) and of p (d exp(d) - exp(d)
+ * + 1). sum p exp(d) = 1 + x, so that KL(old || new) = log(1 + x) - sum p d, and so on: every term below
+ * is of second order in d, none is a difference of first-order ones. */
+SG_HD static inline void sg_row_divergences(double first, double excess, double reverse,
+                                            double kl[2])
+{
+    double x = first + excess, log_excess = sg_log1p_excess(x);
+    double forward = log_excess + excess;
+    double backward = reverse / (1 + x) - log_excess - x * x / (1 + x);
+    kl[0] = forward < 0 ? 0 : forward;
+    kl[1] = backward < 0 ? 0 : backward;
+}
+
 SG_HD static inline sg_row_change sg_row_change_of(const sg_row_job *job, const sg_row_sums *s)
 {
-    /* sum p exp(d) = 1 + x, so that KL(old || new) = log(1 + x) - sum p d, and so on: every term
-     * below is of second order in d, none is a difference of first-order ones. */
-    double x = s->first + s->excess, excess = sg_log1p_excess(x);
-    double forward = excess + s->excess;
-    double backward = s->reverse / (1 + x) - excess - x * x / (1 + x);
+    double kl[2];
+    sg_row_divergences(s->first, s->excess, s->reverse, kl);
     sg_row_change change;
-    change.kl_old_new = forward < 0 ? 0 : forward;
-    change.kl_new_old = backward < 0 ? 0 : backward;
+    change.kl_old_new = kl[0];
+    change.kl_new_old = kl[1];
     change.grad_norm2 = job->push * job->push * s->free_collision + s->touched_norm2;
     change.delta_norm2 = s->norm2;
     change.diffuse_push = job->push;

@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/vec.h"
 #include "policy/tree_parts.h"
 
 /* ---- shape ---- */
@@ -25,14 +24,24 @@ double sg_tree_states(const sg_tree_shape *shape)
     return states;
 }
 
+static sg_tree_rows_config rows_of(const sg_tree_shape *shape, size_t states)
+{
+    return (sg_tree_rows_config){.states = states,
+                                 .vocabulary = shape->vocabulary,
+                                 .head = shape->head,
+                                 .shared_bias = shape->shared_bias,
+                                 .precision = shape->precision,
+                                 .optimizer = shape->optimizer};
+}
+
 double sg_tree_bytes(const sg_tree_shape *shape, size_t responses)
 {
+    sg_tree_rows_config rows = rows_of(shape, 0);
     double states = (double)shape->prompts * sg_tree_states(shape);
-    double arrays = (double)sg_optimizer_arrays(shape->optimizer);
-    double real = shape->precision == SG_FP32 ? sizeof(float) : sizeof(double);
-    double state =
-        arrays * (double)shape->vocabulary * real + 5 * sizeof(double) + sizeof(sg_row_observation);
-    return (states + 1) * state + 4.0 * sizeof(double) * (double)shape->vocabulary +
+    double state = sg_tree_row_bytes(&rows) + 3 * sizeof(double) + sizeof(sg_tree_look) +
+                   sizeof(sg_row_observation);
+    return (states + 1) * state + 2.0 * sizeof(double) * (double)shape->vocabulary +
+           sizeof(double) * fmin(states * (double)shape->head, SG_TREE_HEAD_ROOM) +
            (double)responses * (double)shape->length * 2 * sizeof(size_t);
 }
 
@@ -61,84 +70,6 @@ static sg_status check_shape(const sg_tree_shape *shape, sg_error *error)
                        (double)shape->prompts * sg_tree_states(shape), shape->vocabulary,
                        bytes / 0x1p30);
     return SG_OK;
-}
-
-/* ---- rows ---- */
-
-void sg_tree_read(const sg_tree *tree, const void *array, size_t row, size_t at, size_t n,
-                  double *x)
-{
-    size_t first = row * tree->shape.vocabulary + at;
-    if (tree->shape.precision == SG_FP64) {
-        memcpy(x, (const double *)array + first, n * sizeof *x);
-        return;
-    }
-    const float *from = (const float *)array + first;
-    for (size_t i = 0; i < n; i++)
-        x[i] = (double)from[i];
-}
-
-void sg_tree_write(const sg_tree *tree, void *array, size_t row, size_t at, size_t n,
-                   const double *x)
-{
-    size_t first = row * tree->shape.vocabulary + at;
-    if (tree->shape.precision == SG_FP64) {
-        memcpy((double *)array + first, x, n * sizeof *x);
-        return;
-    }
-    float *to = (float *)array + first;
-    for (size_t i = 0; i < n; i++)
-        to[i] = (float)x[i];
-}
-
-void sg_tree_logits(const sg_tree *tree, size_t state, size_t at, size_t n, double *z)
-{
-    sg_tree_read(tree, tree->theta, state, at, n, z);
-    for (size_t done = 0; tree->shape.shared_bias && done < n; done += SG_TREE_CHUNK) {
-        double bias[SG_TREE_CHUNK];
-        size_t size = n - done < SG_TREE_CHUNK ? n - done : SG_TREE_CHUNK;
-        sg_tree_read(tree, tree->theta, tree->states, at + done, size, bias);
-        for (size_t i = 0; i < size; i++)
-            z[done + i] += bias[i];
-    }
-}
-
-static double log_norm_of(const sg_tree *tree, size_t state)
-{
-    double z[SG_TREE_CHUNK], peak = -INFINITY, sum = 0;
-    size_t vocabulary = tree->shape.vocabulary;
-    for (size_t at = 0; at < vocabulary; at += SG_TREE_CHUNK) {
-        size_t n = vocabulary - at < SG_TREE_CHUNK ? vocabulary - at : SG_TREE_CHUNK;
-        sg_tree_logits(tree, state, at, n, z);
-        for (size_t i = 0; i < n; i++)
-            peak = z[i] > peak ? z[i] : peak;
-    }
-    for (size_t at = 0; at < vocabulary; at += SG_TREE_CHUNK) {
-        size_t n = vocabulary - at < SG_TREE_CHUNK ? vocabulary - at : SG_TREE_CHUNK;
-        double part = 0;
-        sg_tree_logits(tree, state, at, n, z);
-        for (size_t i = 0; i < n; i++)
-            z[i] -= peak;
-        sg_vec_exp(n, z, z);
-        for (size_t i = 0; i < n; i++)
-            part += z[i];
-        sum += part;
-    }
-    return peak + log(sum);
-}
-
-void sg_tree_normalise(sg_tree *tree)
-{
-#pragma omp parallel for schedule(static) if (tree->states * tree->shape.vocabulary > 1 << 14)
-    for (size_t state = 0; state < tree->states; state++)
-        tree->log_norm[state] = log_norm_of(tree, state);
-}
-
-double sg_tree_log_prob(const sg_tree *tree, size_t state, int32_t token)
-{
-    double z;
-    sg_tree_logits(tree, state, (size_t)token, 1, &z);
-    return z - tree->log_norm[state];
 }
 
 /* ---- states ---- */
@@ -202,214 +133,90 @@ sg_status sg_tree_arrange(sg_tree *tree, const sg_responses *responses, sg_error
     return SG_OK;
 }
 
-/* ---- draws and log-probabilities ---- */
-
-/* A response on its way and the state that it is in. */
-typedef struct traveller {
-    size_t state, response;
-} traveller;
-
-static int by_state(const void *a, const void *b)
-{
-    const traveller *x = a, *y = b;
-    if (x->state != y->state)
-        return x->state < y->state ? -1 : 1;
-    return x->response < y->response ? -1 : x->response > y->response;
-}
-
-/* Token t of all travellers that are in the same state; they move on. */
-static void draw_state(sg_tree *tree, const sg_policy_draw *draw, const sg_responses *responses,
-                       traveller *list, size_t count, size_t t, sg_sampler_row *row,
-                       double *log_prob)
-{
-    const sg_policy *policy = &tree->base;
-    size_t state = list[0].state, local = state % tree->per_prompt;
-    sg_address at = {.seed = draw->seed,
-                     .stream = SG_STREAM_NOISE,
-                     .step = draw->step,
-                     .prompt = (uint32_t)(state / tree->per_prompt),
-                     .sample = (uint32_t)local};
-    sg_tree_logits(tree, state, 0, policy->vocabulary, row->logits);
-    sg_sampler_prepare(row, &draw->sampler, at);
-    bool plain = sg_sampler_is_plain(&draw->sampler);
-    at.stream = draw->stream;
-    at.token = (uint32_t)t;
-    for (size_t k = 0; k < count; k++) {
-        size_t i = list[k].response, to = i * responses->room + t;
-        at.sample = responses->sample[i];
-        int32_t token = sg_sampler_draw(row, &draw->sampler, sg_rng_uniform(at), &log_prob[to]);
-        responses->tokens[to] = token;
-        if (plain) /* the same bits as sg_policy_methods.log_prob */
-            log_prob[to] = sg_tree_log_prob(tree, state, token);
-        responses->length[i] = (uint32_t)t + 1;
-        if (sg_tree_ends(tree, token))
-            list[k].state = SIZE_MAX; /* sorted behind all others */
-        else if (t + 1 < policy->length)
-            list[k].state = state - local + sg_tree_next(tree, local, t, token);
-    }
-}
-
-static sg_status draw_responses(sg_policy *policy, const sg_policy_draw *draw,
-                                const sg_responses *responses, double *log_prob, sg_error *error)
-{
-    sg_tree *tree = sg_tree_of(policy);
-    size_t count = responses->count, vocabulary = policy->vocabulary;
-    double *room = malloc(2 * vocabulary * sizeof *room);
-    traveller *all = malloc((count + 1) * sizeof *all);
-    if (room == NULL || all == NULL) {
-        free(room);
-        free(all);
-        return sg_fail(error, SG_ENOMEM, "not enough memory to draw %zu responses", count);
-    }
-    sg_sampler_row row = {.n = vocabulary, .logits = room, .cumulated = room + vocabulary};
-    for (size_t i = 0; i < count; i++)
-        all[i] = (traveller){responses->prompt[i] * tree->per_prompt, i};
-    for (size_t t = 0; t < policy->length; t++) {
-        qsort(all, count, sizeof *all, by_state);
-        while (count > 0 && all[count - 1].state == SIZE_MAX)
-            count--;
-        for (size_t first = 0, end; first < count; first = end) {
-            for (end = first + 1; end < count && all[end].state == all[first].state;)
-                end++;
-            draw_state(tree, draw, responses, all + first, end - first, t, &row, log_prob);
-        }
-    }
-    free(room);
-    free(all);
-    return SG_OK;
-}
-
-static sg_status log_prob_of(sg_policy *policy, const sg_responses *responses, double *log_prob,
-                             sg_error *error)
-{
-    const sg_tree *tree = sg_tree_of(policy);
-    (void)error;
-    for (size_t i = 0; i < responses->count; i++) {
-        const int32_t *answer = responses->tokens + i * responses->room;
-        size_t local = 0;
-        for (size_t t = 0; t < responses->length[i]; t++) {
-            size_t state = responses->prompt[i] * tree->per_prompt + local;
-            log_prob[i * responses->room + t] = sg_tree_log_prob(tree, state, answer[t]);
-            if (t + 1 < responses->length[i])
-                local = sg_tree_next(tree, local, t, answer[t]);
-        }
-    }
-    return SG_OK;
-}
-
 /* ---- memory ---- */
 
 static const char *backend(const sg_policy *policy)
 {
-    return sg_tree_of(policy)->shape.precision == SG_FP32 ? "tree/fp32" : "tree/fp64";
+    return sg_tree_of(policy)->rows->name;
 }
 
 static void release(sg_policy *policy)
 {
     sg_tree *tree = sg_tree_of(policy);
-    void *arrays[] = {tree->first,       tree->theta,    tree->m,     tree->v,     tree->second,
-                      tree->log_norm,    tree->state_of, tree->order, tree->start, tree->visits,
-                      tree->observation, tree->gradient, tree->drift, tree};
+    sg_tree_rows_free(tree->rows);
+    void *arrays[] = {tree->first,  tree->second, tree->state_of,    tree->order, tree->start,
+                      tree->visits, tree->look,   tree->observation, tree};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
 }
 
-/* What a tree must keep; log_norm follows from theta. */
-enum { PARTS = 4 };
-typedef struct part {
-    void *at; /* NULL: the optimiser has none */
-    size_t size;
-} part;
-
-static void list_parts(const sg_tree *tree, part parts[PARTS])
+static size_t second_bytes(const sg_tree *tree)
 {
-    size_t array = (tree->states + 1) * tree->shape.vocabulary * sg_tree_real(tree);
-    const part list[PARTS] = {{tree->theta, array},
-                              {tree->m, array},
-                              {tree->v, array},
-                              {tree->second, (tree->states + 1) * sizeof *tree->second}};
-    memcpy(parts, list, sizeof list);
-}
-
-static void copy_parts(sg_tree *to, const sg_tree *from, size_t count)
-{
-    part target[PARTS], source[PARTS];
-    list_parts(to, target);
-    list_parts(from, source);
-    for (size_t i = 0; i < count; i++)
-        if (target[i].at != NULL)
-            memcpy(target[i].at, source[i].at, target[i].size);
-    memcpy(to->log_norm, from->log_norm, to->states * sizeof *to->log_norm);
+    return tree->second != NULL ? (tree->states + 1) * sizeof *tree->second : 0;
 }
 
 static sg_status copy(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
-    (void)error;
-    copy_parts(sg_tree_of(policy), sg_tree_of(source), PARTS);
-    return SG_OK;
+    sg_tree *to = sg_tree_of(policy), *from = sg_tree_of(source);
+    to->rows->methods->copy(to->rows, from->rows, true);
+    if (to->second != NULL)
+        memcpy(to->second, from->second, second_bytes(to));
+    return sg_tree_rows_status(to->rows, error);
 }
 
 static sg_status adopt(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
-    (void)error;
-    copy_parts(sg_tree_of(policy), sg_tree_of(source), 1);
-    return SG_OK;
+    sg_tree *to = sg_tree_of(policy);
+    to->rows->methods->copy(to->rows, sg_tree_of(source)->rows, false);
+    return sg_tree_rows_status(to->rows, error);
 }
 
 static void forget(sg_policy *policy)
 {
-    part parts[PARTS];
-    list_parts(sg_tree_of(policy), parts);
-    for (size_t i = 1; i < PARTS; i++)
-        if (parts[i].at != NULL)
-            memset(parts[i].at, 0, parts[i].size);
+    sg_tree *tree = sg_tree_of(policy);
+    tree->rows->methods->forget(tree->rows);
+    if (tree->second != NULL)
+        memset(tree->second, 0, second_bytes(tree));
 }
 
+/* The rows, then coupled-adam's v. */
 static size_t save(const sg_policy *policy, void *to)
 {
-    part parts[PARTS];
-    size_t done = 0;
-    list_parts(sg_tree_of(policy), parts);
-    for (size_t i = 0; i < PARTS; i++) {
-        if (parts[i].at == NULL)
-            continue;
-        if (to != NULL)
-            memcpy((char *)to + done, parts[i].at, parts[i].size);
-        done += parts[i].size;
-    }
-    return done;
+    const sg_tree *tree = sg_tree_of(policy);
+    size_t rows = tree->rows->methods->save(tree->rows, to);
+    if (rows == 0)
+        return 0;
+    if (to != NULL && tree->second != NULL)
+        memcpy((char *)to + rows, tree->second, second_bytes(tree));
+    return rows + second_bytes(tree);
 }
 
 static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error *error)
 {
-    part parts[PARTS];
+    sg_tree *tree = sg_tree_of(policy);
     sg_status status = sg_policy_check_size(size, save(policy, NULL), error);
     if (status != SG_OK)
         return status;
-    list_parts(sg_tree_of(policy), parts);
-    for (size_t i = 0, done = 0; i < PARTS; i++) {
-        if (parts[i].at == NULL)
-            continue;
-        memcpy(parts[i].at, (const char *)from + done, parts[i].size);
-        done += parts[i].size;
-    }
-    sg_tree_normalise(sg_tree_of(policy));
-    return SG_OK;
+    tree->rows->methods->load(tree->rows, from);
+    if (tree->second != NULL)
+        memcpy(tree->second, (const char *)from + size - second_bytes(tree), second_bytes(tree));
+    return sg_tree_rows_status(tree->rows, error);
 }
 
 /* Mean squares are those of the state's own row, not of the bias that all have in common. */
 static void row(const sg_policy *policy, size_t state, double *logits, double *mean_square)
 {
     const sg_tree *tree = sg_tree_of(policy);
-    size_t n = policy->vocabulary;
-    sg_tree_logits(tree, state, 0, n, logits);
+    sg_optimizer_kind kind = tree->shape.optimizer;
+    bool kept = kind == SG_ADAM || kind == SG_ADAMW;
+    double scale = tree->shape.precision == SG_FP32 ? SG_TREE_MOMENT_SCALE : 1;
+    tree->rows->methods->logits(tree->rows, state, logits);
     if (mean_square == NULL)
         return;
-    if (tree->v != NULL)
-        sg_tree_read(tree, tree->v, state, 0, n, mean_square);
-    double scale = tree->shape.precision == SG_FP32 ? SG_TREE_MOMENT_SCALE : 1;
-    for (size_t i = 0; i < n; i++)
-        mean_square[i] = tree->v != NULL        ? mean_square[i] / (scale * scale)
+    if (kept)
+        tree->rows->methods->read(tree->rows, SG_TREE_MEAN_SQUARE, state, mean_square);
+    for (size_t i = 0; i < policy->vocabulary; i++)
+        mean_square[i] = kept                   ? mean_square[i] / (scale * scale)
                          : tree->second != NULL ? tree->second[state]
                                                 : NAN;
 }
@@ -421,8 +228,8 @@ static const sg_policy_methods methods = {backend,
                                           clone,
                                           copy,
                                           forget,
-                                          draw_responses,
-                                          log_prob_of,
+                                          sg_tree_draw,
+                                          sg_tree_log_prob,
                                           sg_tree_update,
                                           sg_tree_observe,
                                           sg_tree_expected_reward,
@@ -432,63 +239,63 @@ static const sg_policy_methods methods = {backend,
                                           sg_tree_state,
                                           row};
 
+/* What positions there are, and how many states. */
+static sg_status number_states(sg_tree *tree, const sg_tree_shape *shape)
+{
+    tree->shape = *shape;
+    tree->depth = shape->may_end ? shape->branching : shape->length;
+    tree->first = calloc(shape->length + 1, sizeof *tree->first);
+    if (tree->first == NULL)
+        return SG_ENOMEM;
+    for (size_t t = 0; t < shape->length; t++) {
+        size_t here = (size_t)states_at(shape, t);
+        tree->width = here > tree->width ? here : tree->width;
+        tree->first[t + 1] = tree->first[t] + here;
+    }
+    tree->per_prompt = tree->first[shape->length] + shape->length - 1;
+    tree->states = shape->prompts * tree->per_prompt;
+    return SG_OK;
+}
+
 static bool alloc_arrays(sg_tree *tree)
 {
-    const sg_tree_shape *shape = &tree->shape;
-    size_t reals = (tree->states + 1) * shape->vocabulary, real = sg_tree_real(tree);
-    size_t arrays = sg_optimizer_arrays(shape->optimizer);
-    bool coupled = shape->optimizer == SG_COUPLED_ADAM;
-    tree->theta = calloc(reals, real);
-    tree->m = arrays > 1 ? calloc(reals, real) : NULL;
-    tree->v = arrays > 2 ? calloc(reals, real) : NULL;
+    bool coupled = tree->shape.optimizer == SG_COUPLED_ADAM;
     tree->second = coupled ? calloc(tree->states + 1, sizeof *tree->second) : NULL;
-    tree->log_norm = calloc(tree->states, sizeof *tree->log_norm);
     tree->start = calloc(tree->states + 1, sizeof *tree->start);
     tree->visits = calloc(tree->states, sizeof *tree->visits);
+    tree->look = calloc(tree->states, sizeof *tree->look);
     tree->observation = calloc(tree->states, sizeof *tree->observation);
-    tree->gradient = calloc(shape->vocabulary, sizeof *tree->gradient);
-    tree->drift = calloc(shape->vocabulary, sizeof *tree->drift);
-    return tree->theta && (tree->m || arrays < 2) && (tree->v || arrays < 3) &&
-           (tree->second || !coupled) && tree->log_norm && tree->start && tree->visits &&
-           tree->observation && tree->gradient && tree->drift;
+    return (tree->second || !coupled) && tree->start && tree->visits && tree->look &&
+           tree->observation;
 }
 
 static sg_status make(sg_policy **made, const sg_tree_shape *shape, sg_error *error)
 {
     *made = NULL;
     sg_tree *tree = calloc(1, sizeof *tree);
-    size_t *first = calloc(shape->length + 1, sizeof *first);
-    if (tree == NULL || first == NULL) {
-        free(tree);
-        free(first);
+    if (tree == NULL)
         return sg_fail(error, SG_ENOMEM, "not enough memory for a tree");
-    }
-    tree->shape = *shape;
-    tree->depth = shape->may_end ? shape->branching : shape->length;
-    tree->first = first;
-    for (size_t t = 0; t < shape->length; t++) {
-        size_t here = (size_t)states_at(shape, t);
-        tree->width = here > tree->width ? here : tree->width;
-        first[t + 1] = first[t] + here;
-    }
-    tree->per_prompt = first[shape->length] + shape->length - 1;
-    tree->states = shape->prompts * tree->per_prompt;
     tree->base = (sg_policy){.methods = &methods,
                              .exact_reward = true,
                              .prompts = shape->prompts,
                              .length = shape->length,
                              .vocabulary = shape->vocabulary,
                              .bytes = sg_tree_bytes(shape, 0)};
-    if (!alloc_arrays(tree)) {
-        release(&tree->base);
-        return sg_fail(error, SG_ENOMEM,
-                       "a tree of %zu states of %zu tokens needs %.3g GiB, which this machine does "
-                       "not give; shorten the responses, take fewer branches, or merge prefixes",
-                       shape->prompts * (size_t)sg_tree_states(shape), shape->vocabulary,
-                       sg_tree_bytes(shape, 0) / 0x1p30);
+    sg_status status = number_states(tree, shape);
+    if (status == SG_OK && !alloc_arrays(tree))
+        status = SG_ENOMEM;
+    if (status != SG_OK) {
+        sg_fail(error, status, "not enough memory for a tree of %.3g states",
+                (double)shape->prompts * sg_tree_states(shape));
+    } else {
+        sg_tree_rows_config rows = rows_of(shape, tree->states);
+        status = sg_tree_rows_alloc(&tree->rows, shape->backend, &rows, error);
     }
-    *made = &tree->base;
-    return SG_OK;
+    if (status == SG_OK)
+        *made = &tree->base;
+    else
+        release(&tree->base);
+    return status;
 }
 
 static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *error)
@@ -508,24 +315,25 @@ sg_status sg_tree_alloc(sg_policy **policy, const sg_tree_shape *shape, const do
         status = make(policy, shape, error);
     if (status != SG_OK)
         return status;
-    sg_tree *tree = sg_tree_of(*policy);
-    for (size_t state = 0; state < tree->states; state++)
-        sg_tree_write(tree, tree->theta, state, 0, shape->vocabulary, logits);
-    sg_tree_normalise(tree);
-    return SG_OK;
+    sg_tree_rows *rows = sg_tree_of(*policy)->rows;
+    rows->methods->fill(rows, logits);
+    status = sg_tree_rows_status(rows, error);
+    if (status != SG_OK) {
+        sg_policy_free(*policy);
+        *policy = NULL;
+    }
+    return status;
 }
 
 void sg_tree_get(const sg_policy *policy, size_t state, double *theta)
 {
     const sg_tree *tree = sg_tree_of(policy);
-    sg_tree_read(tree, tree->theta, state == SG_TREE_BIAS ? tree->states : state, 0,
-                 policy->vocabulary, theta);
+    tree->rows->methods->read(tree->rows, SG_TREE_THETA,
+                              state == SG_TREE_BIAS ? tree->states : state, theta);
 }
 
 void sg_tree_set(sg_policy *policy, size_t state, const double *theta)
 {
     sg_tree *tree = sg_tree_of(policy);
-    sg_tree_write(tree, tree->theta, state == SG_TREE_BIAS ? tree->states : state, 0,
-                  policy->vocabulary, theta);
-    sg_tree_normalise(tree);
+    tree->rows->methods->write(tree->rows, state == SG_TREE_BIAS ? tree->states : state, theta);
 }

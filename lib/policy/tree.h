@@ -14,8 +14,9 @@
  *     z_s = theta_s + b (with shared_bias),   pi(.|s) = softmax(z_s)
  *
  * A shared bias b[V] stands in every state of every prompt; its gradient is the sum over states,
- * and it has optimiser moments of its own. Weight decay is of theta and of b, each by itself. With `merge` = M, prefixes of equal length whose tokens
- * have the same sum modulo M share a state, which costs length * M states instead of K^length.
+ * and it has optimiser moments of its own. Weight decay is of theta and of b, each by itself. With
+ * `merge` = M, prefixes of equal length whose tokens have the same sum modulo M share a state, which
+ * costs length * M states instead of K^length.
  *
  * States of one prompt, in this order: the root; then for each position t = 1..length-1 its
  * prefixes (number sum_i y_i K^(t-1-i); merged: M sums); then the dead ends of
@@ -31,6 +32,7 @@ typedef struct sg_tree_shape {
     size_t branching;       /* may_end: 1..length */
     sg_precision precision; /* of logits and moments; sums are fp64 */
     sg_optimizer_kind optimizer;
+    sg_backend_kind backend; /* of what needs every token of a state (backend/tree_rows.h) */
 } sg_tree_shape;
 
 /* States of one prompt, and memory in bytes with the arrays for `responses` responses; doubles,
@@ -39,7 +41,7 @@ double sg_tree_states(const sg_tree_shape *shape);
 double sg_tree_bytes(const sg_tree_shape *shape, size_t responses);
 
 /* Every state starts at `logits`, [vocabulary], the bias at 0. SG_EARGUMENT; SG_ENOMEM says how
- * many GiB were needed. */
+ * much memory was needed; SG_EUNSUPPORTED: this build or machine does not have the backend. */
 sg_status sg_tree_alloc(sg_policy **policy, const sg_tree_shape *shape, const double *logits,
                         sg_error *error);
 

@@ -3,47 +3,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/vec.h"
 #include "policy/tree_parts.h"
 
-static void look_at(sg_tree *tree, size_t state)
+static sg_row_observation observation_of(const sg_tree_look *look)
 {
-    size_t vocabulary = tree->shape.vocabulary, head = tree->shape.head;
-    double head_mass = 0, head_plogp = 0, tail_mass = 0, tail_plogp = 0, squares = 0;
-    double highest = -INFINITY, lowest = INFINITY;
-    size_t underflowed = 0;
-    for (size_t at = 0; at < vocabulary; at += SG_TREE_CHUNK) {
-        size_t n = vocabulary - at < SG_TREE_CHUNK ? vocabulary - at : SG_TREE_CHUNK;
-        double logp[SG_TREE_CHUNK], p[SG_TREE_CHUNK];
-        sg_tree_logits(tree, state, at, n, logp);
-        for (size_t i = 0; i < n; i++)
-            logp[i] -= tree->log_norm[state];
-        sg_vec_exp(n, logp, p);
-        for (size_t i = 0; i < n; i++) {
-            double plogp = p[i] > 0 ? p[i] * logp[i] : 0;
-            if (at + i < head) {
-                head_mass += p[i];
-                head_plogp += plogp;
-            } else {
-                tail_mass += p[i];
-                tail_plogp += plogp;
-            }
-            squares += p[i] * p[i];
-            highest = logp[i] > highest ? logp[i] : highest;
-            lowest = logp[i] < lowest ? logp[i] : lowest;
-            underflowed += !(p[i] > 0);
-        }
-    }
-    double entropy = -(head_plogp + tail_plogp);
-    tree->observation[state] = (sg_row_observation){
+    double entropy = -(look->head_plogp + look->tail_plogp);
+    return (sg_row_observation){
         .entropy = entropy,
-        .head_entropy = log(head_mass) - head_plogp / head_mass,
-        .tail_mass = tail_mass,
-        .tail_entropy_share = entropy > 0 ? -tail_plogp / entropy : 0,
-        .collision = squares,
-        .max_prob = exp(highest),
-        .logit_range = highest - lowest,
-        .underflowed = underflowed,
+        .head_entropy = log(look->head_mass) - look->head_plogp / look->head_mass,
+        .tail_mass = look->tail_mass,
+        .tail_entropy_share = entropy > 0 ? -look->tail_plogp / entropy : 0,
+        .collision = look->squares,
+        .max_prob = exp(look->highest),
+        .logit_range = look->highest - look->lowest,
+        .underflowed = look->underflowed > 0 ? (size_t)look->underflowed : 0, /* also of NaN */
     };
 }
 
@@ -61,6 +34,10 @@ typedef struct walk {
     size_t pairs; /* merged: cells of a policy state, one for LOST and one for each reward state */
     front now, next;
     bool lost_too; /* follow prefixes that have lost */
+    /* Of the prompts first .. first + count - 1, as many as are asked for at once: */
+    size_t first, count, most;
+    double *log_prob; /* [states of the prompts][head] */
+    double *log_norm; /* [states of the prompts] */
 } walk;
 
 static sg_status walk_init(walk *w, sg_tree *tree, const sg_reward *reward, bool lost_too,
@@ -70,9 +47,14 @@ static sg_status walk_init(walk *w, sg_tree *tree, const sg_reward *reward, bool
     size_t pairs = shape->merge > 0 ? (size_t)reward->states + 1 : 1;
     size_t most = tree->width * pairs;
     *w = (walk){.tree = tree, .reward = reward, .pairs = pairs, .lost_too = lost_too};
+    size_t cells = tree->per_prompt * shape->head, fit = SG_TREE_HEAD_ROOM / cells;
+    w->most = fit < 1 ? 1 : fit < shape->prompts ? fit : shape->prompts;
+    w->log_prob = malloc(w->most * cells * sizeof *w->log_prob);
+    w->log_norm = malloc(w->most * tree->per_prompt * sizeof *w->log_norm);
     w->now = (front){most, malloc(most * sizeof(double)), malloc(most * sizeof(int32_t))};
     w->next = (front){most, malloc(most * sizeof(double)), malloc(most * sizeof(int32_t))};
-    if (!w->now.mass || !w->now.state || !w->next.mass || !w->next.state)
+    if (!w->now.mass || !w->now.state || !w->next.mass || !w->next.state || !w->log_prob ||
+        !w->log_norm)
         return sg_fail(error, SG_ENOMEM, "not enough memory for the %zu prefixes of a position",
                        most);
     return SG_OK;
@@ -84,6 +66,15 @@ static void walk_clear(walk *w)
     free(w->now.state);
     free(w->next.mass);
     free(w->next.state);
+    free(w->log_prob);
+    free(w->log_norm);
+}
+
+/* log pi of a head token in a local state of the prompt that is walked. */
+static double log_prob_at(const walk *w, size_t prompt, size_t local, int32_t token)
+{
+    size_t state = (prompt - w->first) * w->tree->per_prompt + local;
+    return w->log_prob[state * w->tree->shape.head + (size_t)token];
 }
 
 static size_t cells_at(const walk *w, size_t t)
@@ -96,8 +87,16 @@ static size_t state_at(const walk *w, size_t t, size_t cell)
     return w->tree->first[t] + cell / w->pairs;
 }
 
-static void walk_start(walk *w)
+static void walk_start(walk *w, size_t prompt)
 {
+    const sg_tree *tree = w->tree;
+    size_t left = tree->shape.prompts - prompt;
+    if (prompt >= w->first + w->count) {
+        w->first = prompt;
+        w->count = left < w->most ? left : w->most;
+        tree->rows->methods->head(tree->rows, prompt * tree->per_prompt,
+                                  w->count * tree->per_prompt, w->log_prob, w->log_norm);
+    }
     memset(w->now.mass, 0, cells_at(w, 0) * sizeof(double));
     size_t cell = w->pairs > 1 ? 1 : 0;
     w->now.mass[cell] = 1;
@@ -116,7 +115,7 @@ static double walk_on(walk *w, size_t prompt, size_t t)
         double mass = w->now.mass[cell];
         if (mass == 0)
             continue;
-        size_t local = state_at(w, t, cell), state = prompt * tree->per_prompt + local;
+        size_t local = state_at(w, t, cell);
         for (int32_t token = 0; (size_t)token < tree->shape.head; token++) {
             int32_t to = w->now.state[cell];
             bool over = last || sg_tree_ends(tree, token);
@@ -124,7 +123,7 @@ static double walk_on(walk *w, size_t prompt, size_t t)
                 to = w->reward->next(w->reward->context, prompt, t, to, token);
             if ((to == SG_REWARD_LOST && (over || !w->lost_too)) || (!over && !further))
                 continue;
-            double p = mass * exp(sg_tree_log_prob(tree, state, token));
+            double p = mass * exp(log_prob_at(w, prompt, local, token));
             if (over) {
                 earned += p * w->reward->value(w->reward->context, prompt, to);
                 continue;
@@ -148,15 +147,15 @@ sg_status sg_tree_expected_reward(sg_policy *policy, const sg_reward *reward, do
     sg_status status = walk_init(&w, sg_tree_of(policy), reward, false, error);
     for (size_t p = 0; p < policy->prompts && status == SG_OK; p++) {
         expected[p] = 0;
-        walk_start(&w);
+        walk_start(&w, p);
         for (size_t t = 0; t < w.tree->depth; t++)
             expected[p] += walk_on(&w, p, t);
         for (size_t s = 0; s < w.tree->per_prompt; s++) /* also those that can win nothing */
-            if (!isfinite(w.tree->log_norm[p * w.tree->per_prompt + s]))
+            if (!isfinite(w.log_norm[(p - w.first) * w.tree->per_prompt + s]))
                 expected[p] = NAN;
     }
     walk_clear(&w);
-    return status;
+    return status == SG_OK ? sg_tree_rows_status(w.tree->rows, error) : status;
 }
 
 /* Sums over the tokens of responses to one prompt. */
@@ -165,9 +164,10 @@ typedef struct kinds {
 } kinds;
 
 /* Probability that a response stops here. */
-static double ending(const sg_tree *tree, size_t state)
+static double ending(const walk *w, size_t prompt, size_t local)
 {
-    return tree->shape.may_end ? exp(sg_tree_log_prob(tree, state, tree->shape.end_token)) : 0;
+    const sg_tree_shape *shape = &w->tree->shape;
+    return shape->may_end ? exp(log_prob_at(w, prompt, local, shape->end_token)) : 0;
 }
 
 /* Fills the prompt's visits with the probability that a response comes by. */
@@ -177,8 +177,7 @@ static void visit(walk *w, size_t prompt, kinds *k)
     double *visits = tree->visits + prompt * tree->per_prompt;
     const sg_row_observation *look = tree->observation + prompt * tree->per_prompt;
     memset(visits, 0, tree->per_prompt * sizeof *visits);
-    walk_start(w);
-    size_t first = prompt * tree->per_prompt;
+    walk_start(w, prompt);
     for (size_t t = 0; t < tree->shape.length; t++) {
         double dead = 0;
         for (size_t cell = 0; cell < cells_at(w, t); cell++) {
@@ -187,15 +186,15 @@ static void visit(walk *w, size_t prompt, kinds *k)
             if (mass == 0)
                 continue;
             visits[local] += mass;
-            dead += mass *
-                    (t + 1 < tree->depth ? look[local].tail_mass : 1 - ending(tree, first + local));
+            dead +=
+                mass * (t + 1 < tree->depth ? look[local].tail_mass : 1 - ending(w, prompt, local));
             bool lost = w->now.state[cell] == SG_REWARD_LOST;
             *(lost ? &k->losers : &k->right) += mass;
             *(lost ? &k->losers_tail : &k->right_tail) += mass * look[local].tail_mass;
         }
         if (t > 0) {
             size_t local = sg_tree_dead(tree, t);
-            dead += visits[local] * (1 - ending(tree, first + local));
+            dead += visits[local] * (1 - ending(w, prompt, local));
             k->losers += visits[local];
             k->losers_tail += visits[local] * look[local].tail_mass;
         }
@@ -216,9 +215,9 @@ sg_status sg_tree_observe(sg_policy *policy, const sg_reward *reward, sg_policy_
     sg_status status = walk_init(&w, tree, reward, true, error);
     *o = (sg_policy_observation){0};
     if (status == SG_OK) {
-#pragma omp parallel for schedule(static) if (tree->states * policy->vocabulary > 1 << 14)
+        tree->rows->methods->observe(tree->rows, tree->look);
         for (size_t state = 0; state < tree->states; state++)
-            look_at(tree, state);
+            tree->observation[state] = observation_of(&tree->look[state]);
         for (size_t p = 0; p < policy->prompts; p++)
             visit(&w, p, &k);
     }
@@ -247,5 +246,5 @@ sg_status sg_tree_observe(sg_policy *policy, const sg_reward *reward, sg_policy_
     o->tail_mass_right = k.right > 0 ? k.right_tail / k.right : NAN;
     o->tail_mass_losers = k.losers > 0 ? k.losers_tail / k.losers : NAN;
     o->losers_share = k.losers / (k.losers + k.right);
-    return status;
+    return status == SG_OK ? sg_tree_rows_status(tree->rows, error) : status;
 }

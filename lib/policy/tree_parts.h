@@ -4,10 +4,10 @@
 
 #include <math.h>
 
+#include "backend/tree_rows.h"
 #include "policy/tree.h"
 
 /* What the parts of the tree share; not for others. */
-enum { SG_TREE_CHUNK = 1024 };
 
 /* fp32 moments are kept multiplied by this, so that the square of a small gradient does not
  * underflow. */
@@ -16,48 +16,28 @@ enum { SG_TREE_CHUNK = 1024 };
 typedef struct sg_tree {
     sg_policy base;
     sg_tree_shape shape;
-    size_t depth;        /* positions that branch: length, or shape.branching */
-    size_t width;        /* states of the widest position, dead end not counted */
-    size_t per_prompt;   /* states of a prompt */
-    size_t states;       /* of all prompts; row `states` of the arrays below is the bias */
-    size_t *first;       /* [length]: first state of a position, within a prompt */
-    void *theta, *m, *v; /* [states + 1][vocabulary] */
-    double *second;      /* [states + 1]: coupled-adam's v, one for a row; NULL otherwise */
-    double *log_norm;    /* [states]: log sum exp z, always up to date */
+    size_t depth;       /* positions that branch: length, or shape.branching */
+    size_t width;       /* states of the widest position, dead end not counted */
+    size_t per_prompt;  /* states of a prompt */
+    size_t states;      /* of all prompts */
+    size_t *first;      /* [length]: first state of a position, within a prompt */
+    sg_tree_rows *rows; /* of all states, and of the bias */
+    double *second;     /* [states + 1]: coupled-adam's v, one for a row; NULL otherwise */
 
     /* The responses at hand, sorted by state. */
-    size_t capacity;  /* tokens for which there is room */
-    size_t *state_of; /* [capacity] */
-    size_t *order;    /* [capacity]: places in the responses' arrays, sorted by state */
-    size_t *start;    /* [states + 1]: into order */
-    double *visits;   /* [states] */
+    size_t capacity;    /* tokens for which there is room */
+    size_t *state_of;   /* [capacity] */
+    size_t *order;      /* [capacity]: places in the responses' arrays, sorted by state */
+    size_t *start;      /* [states + 1]: into order */
+    double *visits;     /* [states] */
+    sg_tree_look *look; /* [states] */
     sg_row_observation *observation; /* [states] */
-    double *gradient;                /* [vocabulary], of the bias */
-    double *drift;                   /* [vocabulary]: change of the bias */
 } sg_tree;
 
 static inline sg_tree *sg_tree_of(const sg_policy *policy)
 {
     return (sg_tree *)(uintptr_t)policy;
 }
-
-static inline size_t sg_tree_real(const sg_tree *tree)
-{
-    return tree->shape.precision == SG_FP32 ? sizeof(float) : sizeof(double);
-}
-
-/* n numbers of row `row` from token `at` on, between an array of the tree and doubles. */
-void sg_tree_read(const sg_tree *tree, const void *array, size_t row, size_t at, size_t n,
-                  double *x);
-void sg_tree_write(const sg_tree *tree, void *array, size_t row, size_t at, size_t n,
-                   const double *x);
-
-/* Logits z of a state. */
-void sg_tree_logits(const sg_tree *tree, size_t state, size_t at, size_t n, double *z);
-/* log pi of one token. */
-double sg_tree_log_prob(const sg_tree *tree, size_t state, int32_t token);
-/* Makes log_norm of all states true again. */
-void sg_tree_normalise(sg_tree *tree);
 
 /* Where token `token` leads from local state `local` of position t; the root is (0, 0). */
 size_t sg_tree_next(const sg_tree *tree, size_t local, size_t t, int32_t token);
@@ -74,6 +54,10 @@ static inline bool sg_tree_ends(const sg_tree *tree, int32_t token)
 /* Fills state_of, order and start. */
 sg_status sg_tree_arrange(sg_tree *tree, const sg_responses *responses, sg_error *error);
 
+sg_status sg_tree_draw(sg_policy *policy, const sg_policy_draw *draw, const sg_responses *responses,
+                       double *log_prob, sg_error *error);
+sg_status sg_tree_log_prob(sg_policy *policy, const sg_responses *responses, double *log_prob,
+                           sg_error *error);
 sg_status sg_tree_update(sg_policy *policy, const sg_policy_step *step,
                          const sg_responses *responses, const double *pushes,
                          sg_policy_change *change, sg_error *error);
@@ -81,5 +65,8 @@ sg_status sg_tree_observe(sg_policy *policy, const sg_reward *reward,
                           sg_policy_observation *observation, sg_error *error);
 sg_status sg_tree_expected_reward(sg_policy *policy, const sg_reward *reward, double *expected,
                                   sg_error *error);
+
+/* Most log-probabilities of head tokens that are asked for at once, unless a prompt has more. */
+enum { SG_TREE_HEAD_ROOM = 1 << 22 };
 
 #endif
