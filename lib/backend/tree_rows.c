@@ -8,9 +8,8 @@ sg_status sg_tree_rows_alloc(sg_tree_rows **rows, sg_backend_kind backend,
                              const sg_tree_rows_config *config, sg_error *error)
 {
     *rows = NULL;
-    if (backend == SG_BACKEND_CUDA)
-        return sg_fail(error, SG_EUNSUPPORTED, "trees are computed on the CPU only");
-    return sg_cpu_tree_rows_alloc(rows, config, error);
+    return backend == SG_BACKEND_CUDA ? sg_cuda_tree_rows_alloc(rows, config, error)
+                                      : sg_cpu_tree_rows_alloc(rows, config, error);
 }
 
 void sg_tree_rows_free(sg_tree_rows *rows)

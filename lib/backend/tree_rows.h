@@ -74,6 +74,8 @@ sg_status sg_tree_rows_alloc(sg_tree_rows **rows, sg_backend_kind backend,
                              const sg_tree_rows_config *config, sg_error *error);
 sg_status sg_cpu_tree_rows_alloc(sg_tree_rows **rows, const sg_tree_rows_config *config,
                                  sg_error *error);
+sg_status sg_cuda_tree_rows_alloc(sg_tree_rows **rows, const sg_tree_rows_config *config,
+                                  sg_error *error);
 void sg_tree_rows_free(sg_tree_rows *rows); /* NULL is fine */
 sg_status sg_tree_rows_status(const sg_tree_rows *rows, sg_error *error);
 

@@ -108,11 +108,6 @@ static sg_status check_policy(const sg_config *config, const char *place, sg_err
             "%srun.matmul %s rounds numbers of single precision; set policy.precision to "
             "fp32, or run.matmul to same",
             place, config->run.matmul == SG_MATMUL_BF16 ? "bf16" : "tf32");
-    if (config->run.backend == SG_BACKEND_CUDA && config->policy.kind == SG_POLICY_TREE)
-        return sg_fail(error, SG_EUNSUPPORTED,
-                       "%srun.backend cuda knows tables and nets; set policy.kind to one of them, "
-                       "or run.backend to cpu",
-                       place);
     return SG_OK;
 }
 

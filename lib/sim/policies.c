@@ -35,6 +35,7 @@ static sg_tree_shape tree_shape(const sg_config *config)
         .branching = (size_t)config->task.length + 1,
         .precision = (sg_precision)config->policy.precision,
         .optimizer = (sg_optimizer_kind)config->optimizer.kind,
+        .backend = (sg_backend_kind)config->run.backend,
     };
 }
 

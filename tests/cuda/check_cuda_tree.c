@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* A tree on the device gives the bits of the tree on the CPU: draws, log-probabilities, what an update
+ * changed, observations, expected rewards, every logit and moment, and a whole simulation.
+ * tests/check_tree.c holds both against a naive tree. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/rng.h"
+#include "core/table.h"
+#include "policy/tree.h"
+#include "sim/simulate.h"
+
+enum { PROMPTS = 2, HEAD = 3, COUNT = 8, ROOM = 4 };
+
+/* What was seen, one thing after the other. */
+typedef struct record {
+    char *bytes;
+    size_t size, room;
+} record;
+
+static void see(record *seen, const void *bytes, size_t size)
+{
+    if (seen->size + size > seen->room) {
+        seen->room = 2 * (seen->size + size);
+        seen->bytes = realloc(seen->bytes, seen->room);
+    }
+    memcpy(seen->bytes + seen->size, bytes, size);
+    seen->size += size;
+}
+
+/* NaN has many bit patterns and one meaning. */
+static void see_numbers(record *seen, const double *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double number = isnan(x[i]) ? (double)NAN : x[i];
+        see(seen, &number, sizeof number);
+    }
+}
+
+static double normal(uint32_t a, uint32_t b)
+{
+    double pair[2];
+    sg_rng_normal_pair((sg_address){31, SG_STREAM_SYNTHETIC, a, 0, b, 0}, pair);
+    return pair[0];
+}
+
+/* A response earns by the sum of its tokens modulo 3, and has lost after a first token 0. */
+static int32_t next_sum(const void *context, size_t prompt, size_t t, int32_t state, int32_t token)
+{
+    (void)context, (void)prompt;
+    return t == 0 && token == 0 ? SG_REWARD_LOST : (state + token) % 3;
+}
+
+static double value_sum(const void *context, size_t prompt, int32_t state)
+{
+    (void)context;
+    return state == 1 ? 1 : 0.25 * (double)prompt;
+}
+
+static const sg_reward reward = {.states = 3, .next = next_sum, .value = value_sum};
+
+typedef struct answers {
+    sg_responses r;
+    uint32_t prompt[COUNT], sample[COUNT], length[COUNT];
+    int32_t tokens[COUNT * ROOM];
+    double log_prob[COUNT * ROOM], pushes[COUNT * ROOM];
+} answers;
+
+static void answers_init(answers *a, const sg_tree_shape *shape)
+{
+    memset(a, 0, sizeof *a);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        a->prompt[i] = i % (uint32_t)shape->prompts;
+        a->sample[i] = i / (uint32_t)shape->prompts;
+    }
+    a->r = (sg_responses){COUNT, ROOM, a->prompt, a->sample, a->length, a->tokens};
+}
+
+static sg_policy *tree_new(const sg_tree_shape *shape, const double *logits)
+{
+    sg_policy *tree;
+    sg_error error;
+    ck_assert_msg(sg_tree_alloc(&tree, shape, logits, &error) == SG_OK, "%s", error.message);
+    return tree;
+}
+
+/* Draws, plain in most steps, and what they were worth. */
+static void take_draws(record *seen, sg_policy *tree, answers *a, uint32_t step)
+{
+    sg_policy_draw how = {
+        .seed = 7, .stream = SG_STREAM_ROLLOUT, .step = step, .sampler = SG_SAMPLER_PLAIN};
+    if (step == 3)
+        how.sampler = (sg_sampler){.temperature = 0.7, .top_p = 0.9, .noise = 0.1};
+    ck_assert_int_eq(tree->methods->draw(tree, &how, &a->r, a->log_prob, NULL), SG_OK);
+    see(seen, a->tokens, sizeof a->tokens);
+    see(seen, a->length, sizeof a->length);
+    see_numbers(seen, a->log_prob, COUNT * ROOM);
+    ck_assert_int_eq(tree->methods->log_prob(tree, &a->r, a->log_prob, NULL), SG_OK);
+    see_numbers(seen, a->log_prob, COUNT * ROOM);
+}
+
+static void take_step(record *seen, sg_policy *tree, sg_optimizer_kind kind, answers *a,
+                      uint32_t step)
+{
+    static const sg_projection projections[] = {SG_PROJECTION_NONE, SG_PROJECTION_P1,
+                                                SG_PROJECTION_P2, SG_PROJECTION_NONE};
+    bool adam = kind == SG_ADAM || kind == SG_ADAMW;
+    sg_policy_step how = {.optimizer = {kind, adam ? 0.05 : 0.3, 0.8, 0.95, 1e-8, 0.1},
+                          .time = step,
+                          .clip_norm = step == 2 ? 0.3 : 0,
+                          .projection = projections[step % 4]};
+    sg_policy_change change;
+    for (uint32_t i = 0; i < COUNT * ROOM; i++)
+        a->pushes[i] = i == 5 ? 0 : 0.2 * normal(step, i);
+    sg_policy_change *wanted = step == 4 ? NULL : &change; /* then nobody asks for any sum */
+    ck_assert_int_eq(tree->methods->update(tree, &how, &a->r, a->pushes, wanted, NULL), SG_OK);
+    if (wanted != NULL)
+        see_numbers(seen, (const double *)(const void *)&change, sizeof change / sizeof(double));
+}
+
+static void look(record *seen, sg_policy *tree, size_t states)
+{
+    sg_policy_observation o;
+    double expected[PROMPTS], *z = malloc(2 * tree->vocabulary * sizeof *z);
+    size_t size = tree->methods->save(tree, NULL);
+    char *bytes = malloc(size);
+    ck_assert_int_eq(tree->methods->observe(tree, &reward, &o, NULL), SG_OK);
+    ck_assert_int_eq(tree->methods->expected_reward(tree, &reward, expected, NULL), SG_OK);
+    see_numbers(seen, (const double *)(const void *)&o, sizeof o / sizeof(double));
+    see_numbers(seen, expected, tree->prompts);
+    for (size_t s = 0; s < states; s += 2) {
+        tree->methods->row(tree, s, z, z + tree->vocabulary);
+        see_numbers(seen, z, 2 * tree->vocabulary);
+    }
+    sg_tree_get(tree, SG_TREE_BIAS, z);
+    see_numbers(seen, z, tree->vocabulary);
+    ck_assert_uint_eq(tree->methods->save(tree, bytes), size);
+    see(seen, bytes, size);
+    free(bytes);
+    free(z);
+}
+
+static record run_tree(sg_tree_shape shape, sg_backend_kind backend)
+{
+    record seen = {0};
+    answers a;
+    size_t states = shape.prompts * (size_t)sg_tree_states(&shape), V = shape.vocabulary;
+    double *logits = malloc(V * sizeof *logits);
+    shape.backend = backend;
+    for (uint32_t v = 0; v < V; v++)
+        logits[v] = v % 11 == 10 ? -INFINITY : normal(100, v) - (v < HEAD ? 0 : log((double)V) - 1);
+    sg_policy *tree = tree_new(&shape, logits), *other;
+    for (uint32_t v = 0; v < V; v++)
+        logits[v] = 0.2 * normal(101, v);
+    if (shape.shared_bias)
+        sg_tree_set(tree, SG_TREE_BIAS, logits);
+    sg_tree_set(tree, 1, logits);
+    answers_init(&a, &shape);
+    for (uint32_t step = 1; step <= 4; step++) {
+        take_draws(&seen, tree, &a, step);
+        take_step(&seen, tree, shape.optimizer, &a, step);
+    }
+    look(&seen, tree, states);
+    /* A copy, parameters alone, and a fresh optimiser. */
+    ck_assert_int_eq(tree->methods->clone(tree, &other, NULL), SG_OK);
+    take_step(&seen, other, shape.optimizer, &a, 5);
+    tree->methods->forget(tree);
+    ck_assert_int_eq(tree->methods->adopt(tree, other, NULL), SG_OK);
+    take_step(&seen, tree, shape.optimizer, &a, 1);
+    ck_assert_int_eq(tree->methods->copy(other, tree, NULL), SG_OK);
+    take_draws(&seen, other, &a, 6);
+    look(&seen, other, states);
+    sg_policy_free(tree);
+    sg_policy_free(other);
+    free(logits);
+    return seen;
+}
+
+/* Every optimiser, precision, with and without a bias, merged or not, with an end or without. */
+START_TEST(the_device_gives_the_bits_of_the_cpu)
+{
+    for (int k = 0; k < 16; k++) {
+        sg_tree_shape shape = {.prompts = k % 4 == 1 ? PROMPTS : 1,
+                               .length = k % 3 == 0 ? 3 : 2,
+                               .vocabulary = k % 9 == 3 ? 2100 : 37, /* 3 tiles, 1 tile */
+                               .head = HEAD,
+                               .merge = k & 1 ? 2 : 0,
+                               .shared_bias = k & 2,
+                               .precision = k & 4 ? SG_FP64 : SG_FP32,
+                               .optimizer = (sg_optimizer_kind)_i};
+        shape.may_end = k & 8;
+        shape.end_token = shape.may_end ? 1 : 0;
+        shape.branching = shape.may_end ? 2 : 0;
+        record cpu = run_tree(shape, SG_BACKEND_CPU), device = run_tree(shape, SG_BACKEND_CUDA);
+        size_t same = 0;
+        ck_assert_uint_eq(cpu.size, device.size);
+        while (same < cpu.size && cpu.bytes[same] == device.bytes[same])
+            same++;
+        ck_assert_msg(same == cpu.size, "optimiser %d, case %d: byte %zu of %zu differs", _i, k,
+                      same, cpu.size);
+        free(cpu.bytes);
+        free(device.bytes);
+    }
+}
+END_TEST
+
+/* What a tree on one backend has saved, one on the other goes on with. */
+START_TEST(a_saved_tree_moves_between_backends)
+{
+    sg_tree_shape shape = {.prompts = PROMPTS,
+                           .length = 3,
+                           .vocabulary = 40,
+                           .head = HEAD,
+                           .shared_bias = true,
+                           .precision = SG_FP32,
+                           .optimizer = SG_ADAM};
+    double logits[40] = {0};
+    record seen[2] = {{0}};
+    answers a;
+    sg_policy *tree[2];
+    answers_init(&a, &shape);
+    for (int k = 0; k < 2; k++) {
+        shape.backend = k == 0 ? SG_BACKEND_CPU : SG_BACKEND_CUDA;
+        tree[k] = tree_new(&shape, logits);
+    }
+    take_draws(&seen[0], tree[0], &a, 1);
+    take_step(&seen[0], tree[0], shape.optimizer, &a, 1);
+    size_t size = tree[0]->methods->save(tree[0], NULL);
+    char *bytes = malloc(size);
+    ck_assert_uint_eq(tree[0]->methods->save(tree[0], bytes), size);
+    sg_error error;
+    ck_assert_int_eq(tree[1]->methods->load(tree[1], bytes, size - 1, &error), SG_EDATA);
+    ck_assert_int_eq(tree[1]->methods->load(tree[1], bytes, size, &error), SG_OK);
+    for (int k = 0; k < 2; k++) {
+        seen[k].size = 0;
+        take_draws(&seen[k], tree[k], &a, 2);
+        take_step(&seen[k], tree[k], shape.optimizer, &a, 2);
+        look(&seen[k], tree[k], PROMPTS * (size_t)sg_tree_states(&shape));
+        sg_policy_free(tree[k]);
+    }
+    ck_assert_uint_eq(seen[0].size, seen[1].size);
+    ck_assert_mem_eq(seen[0].bytes, seen[1].bytes, seen[0].size);
+    free(seen[0].bytes);
+    free(seen[1].bytes);
+    free(bytes);
+}
+END_TEST
+
+static sg_table *simulate(const char *backend, const char *const *settings)
+{
+    sg_config config;
+    sg_table *table;
+    sg_error error;
+    sg_config_init(&config);
+    for (; *settings != NULL; settings++)
+        ck_assert_msg(sg_config_set(&config, *settings, &error) == SG_OK, "%s", error.message);
+    ck_assert_int_eq(sg_config_set(&config, backend, &error), SG_OK);
+    ck_assert_msg(sg_simulate(&config, NULL, &table, &error) == SG_OK, "%s", error.message);
+    return table;
+}
+
+/* Every number of an experiment with two arms: J, entropies, ratios, divergences. */
+START_TEST(a_simulation_is_that_of_the_cpu)
+{
+    static const char *const settings[][14] = {
+        {"policy.kind=tree", "policy.vocabulary=300", "policy.head=4", "policy.shared_bias=yes",
+         "task.prompts=2", "task.length=2", "rollout.group=4", "run.steps=4", "optimizer.kind=adam",
+         "optimizer.lr=0.05", "optimizer.clip_norm=0.5", "run.detail=yes", NULL},
+        {"policy.kind=tree", "policy.vocabulary=1100", "policy.head=4", "policy.merge=3",
+         "policy.precision=fp64", "task.prompts=2", "task.length=3", "task.overrun=1",
+         "rollout.group=4", "rollout.lag=1", "run.steps=4", "run.seeds=2", "optimizer.lr=0.5",
+         NULL},
+    };
+    for (size_t k = 0; k < sizeof settings / sizeof *settings; k++) {
+        sg_table *cpu = simulate("run.backend=cpu", settings[k]);
+        sg_table *device = simulate("run.backend=cuda", settings[k]);
+        ck_assert_uint_gt(sg_table_rows(cpu), 0);
+        ck_assert_uint_eq(sg_table_rows(cpu), sg_table_rows(device));
+        ck_assert_int_eq(strncmp(sg_table_meta(device, "backend"), "cuda/sm_", 8), 0);
+        for (size_t c = 0; c < sg_table_columns(cpu); c++)
+            for (size_t r = 0; r < sg_table_rows(cpu); r++) {
+                double a = sg_table_get_number(cpu, c, r), b = sg_table_get_number(device, c, r);
+                ck_assert_msg(a == b || (isnan(a) && isnan(b)), "%s, row %zu: %.17g, %.17g",
+                              sg_table_column_name(cpu, c), r, a, b);
+            }
+        sg_table_free(cpu);
+        sg_table_free(device);
+    }
+}
+END_TEST
+
+Suite *cuda_tree_suite(void);
+Suite *cuda_tree_suite(void)
+{
+    Suite *suite = suite_create("cuda_tree");
+    TCase *tests = tcase_create("bits");
+    tcase_set_timeout(tests, 120);
+    tcase_add_loop_test(tests, the_device_gives_the_bits_of_the_cpu, SG_SGD, SG_COUPLED_ADAM + 1);
+    tcase_add_test(tests, a_saved_tree_moves_between_backends);
+    tcase_add_test(tests, a_simulation_is_that_of_the_cpu);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
