@@ -52,18 +52,23 @@ cudaError_t sg_launch_clusters(void (*kernel)(P...), unsigned cluster, unsigned 
 }
 #endif
 
-/* Lets a kernel take this much shared memory in clusters of this size, and says how many such clusters the device
- * runs at once; 0: none. */
+/* Lets a kernel take up to `most` bytes of shared memory, and says how many clusters of this size, with `shared` bytes a
+ * block, the device runs at once; 0: none. */
 template <typename... P>
 cudaError_t sg_cluster_allow(void (*kernel)(P...), unsigned cluster, unsigned block, size_t shared,
-                             int *at_once)
+                             size_t most, int *at_once)
 {
     cudaLaunchAttribute attribute = {};
     cudaLaunchConfig_t config =
         sg_cluster_config(&attribute, cluster, cluster, block, shared, nullptr);
     cudaError_t code =
-        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+        cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)most);
+    cudaFuncAttributes compiled;
     *at_once = 0;
+    if (code == cudaSuccess)
+        code = cudaFuncGetAttributes(&compiled, kernel);
+    if (code == cudaSuccess && compiled.ptxVersion < 90)
+        code = cudaErrorInvalidDeviceFunction; /* an empty body, compiled for older devices */
     if (code == cudaSuccess && cluster > SG_CLUSTER_PORTABLE)
         code = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     return code == cudaSuccess ? cudaOccupancyMaxActiveClusters(at_once, kernel, &config) : code;

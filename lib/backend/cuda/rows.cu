@@ -209,6 +209,7 @@ extern "C" sg_status sg_cuda_rows_alloc(sg_rows **rows, const sg_rows_config *co
         return sg_fail(error, SG_ENOMEM, "not enough memory for a table of logits");
     made->base.methods = &methods;
     made->base.config = *config;
+    made->resident_samples = -1;
     pthread_mutex_init(&made->turn, nullptr);
     sg_status status = take_memory(made, plan, error);
     if (status == SG_OK) /* what lies between the parts is saved too */

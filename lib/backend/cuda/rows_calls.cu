@@ -144,6 +144,19 @@ void sg_cuda_rows_update(sg_rows *base, const sg_rows_step *step, size_t first, 
         fill_with_nan((double *)change, count * (sizeof *change / sizeof(double)));
 }
 
+/* Do rows stay on the chip for these updates? One update alone is one read and one write anyway; then it is for
+ * the launches that it spares, while all rows run at once. */
+static bool stays_resident(sg_cuda_rows *rows, uint64_t updates, size_t count, size_t n)
+{
+    if (updates == 0 || sg_cuda_kernels_chosen() != SG_CUDA_FAST)
+        return false;
+    if (rows->resident_samples != (int64_t)n) {
+        rows->resident = sg_cuda_rows_plan_resident(rows->table, n);
+        rows->resident_samples = (int64_t)n;
+    }
+    return rows->resident.cluster > 0 && (updates > 1 || count <= (size_t)rows->resident.at_once);
+}
+
 void sg_cuda_rows_inner_updates(sg_rows *base, const sg_rows_step *step, uint64_t updates,
                                 const sg_objective *objective, double factor, size_t first,
                                 size_t count, size_t n, const int32_t *tokens,
@@ -168,8 +181,13 @@ void sg_cuda_rows_inner_updates(sg_rows *base, const sg_rows_step *step, uint64_
         gates.pushes = call.there(here);
         sg_cuda_samples samples = {n, drawn, gates.pushes, call.in_room<sg_cuda_touched>(cells),
                                    call.in_room<sg_row_job>(count)};
+        bool resident = call.fine() && stays_resident(rows, updates, count, n);
+        if (resident)
+            call.check(sg_cuda_rows_queue_resident(rows->table, rows->resident, {first, count},
+                                                   *step, updates, n, drawn, gates, rows->stream),
+                       "updating rows of logits");
         sg_rows_step now = *step;
-        for (uint64_t k = 0; k < updates && call.fine(); k++, now.time++) {
+        for (uint64_t k = 0; k < updates && !resident && call.fine(); k++, now.time++) {
             call.check(sg_cuda_rows_queue_gates(rows->table, {first, count}, n, drawn, gates,
                                                 rows->stream),
                        "evaluating gates");

@@ -9,7 +9,7 @@
 
 #include <pthread.h>
 
-#include "backend/cuda/rows.h"
+#include "backend/cuda/rows_resident.h"
 
 struct sg_cuda_rows {
     sg_rows base;
@@ -25,6 +25,9 @@ struct sg_cuda_rows {
     size_t desk_bytes, room_bytes;
     cudaEvent_t sent; /* what lay on the desk has been copied */
     pthread_mutex_t turn;
+    /* How fast kernels keep rows on the chip; for this many samples, -1: not known yet. */
+    sg_cuda_resident resident;
+    int64_t resident_samples;
     sg_status failed;
     sg_error error;
 };

@@ -110,6 +110,17 @@ __device__ void weigh_row(const sg_cuda_table &rows, size_t state, double *value
     add_masses(rows, state, values);
 }
 
+/* The push of sample i, whose token has this q. */
+__device__ __forceinline__ double push_of(const sg_cuda_gates &gates, double q, double total,
+                                          size_t i)
+{
+    double old = gates.old_log_prob[i], advantage = gates.advantage[i];
+    double log_ratio = sg_row_log_prob(q, total) - old;
+    sg_gate_value gate =
+        sg_gate_at(gates.kind, &gates.parameter, sg_gate_point_from_log(log_ratio, old), advantage);
+    return gates.factor * gate.coefficient * advantage;
+}
+
 /* The place of a sampled token in a tile; SG_TILE or more: it is in another one. */
 __device__ __forceinline__ size_t place_in_tile(const sg_cuda_touched *touched, size_t tile)
 {

@@ -403,11 +403,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
         return;
     size_t state = range.first + i / n;
     double q = (double)((const real *)rows.q)[state * rows.padded + (size_t)tokens[i]];
-    double old = gates.old_log_prob[i], advantage = gates.advantage[i];
-    double log_ratio = sg_row_log_prob(q, rows.norm[state].total) - old;
-    sg_gate_value gate =
-        sg_gate_at(gates.kind, &gates.parameter, sg_gate_point_from_log(log_ratio, old), advantage);
-    gates.pushes[i] = gates.factor * gate.coefficient * advantage;
+    gates.pushes[i] = push_of(gates, q, rows.norm[state].total, i);
 }
 
 } // namespace

@@ -38,6 +38,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __align__(n) __attribute__((aligned(n)))
 
 struct uint3 {
@@ -305,6 +306,14 @@ template <typename F>
 cudaError_t cudaFuncSetAttribute(F *function, cudaFuncAttribute attribute, int value)
 {
     return sg_emulated_set_attribute((const void *)function, attribute, value);
+}
+struct cudaFuncAttributes {
+    int ptxVersion;
+};
+cudaError_t sg_emulated_get_attributes(cudaFuncAttributes *attributes);
+template <typename F> cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *attributes, F *)
+{
+    return sg_emulated_get_attributes(attributes);
 }
 /* As many blocks as a processor of the device takes by shared memory and threads alone. */
 template <typename F>

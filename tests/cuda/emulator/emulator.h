@@ -28,6 +28,9 @@ void sg_emulator_break(int code);
 /* The last complaint about a kernel or a call; "" when there was none. Cleared by sg_emulator_break(0). */
 const char *sg_emulator_complaint(void);
 
+/* Kernels that were started so far. */
+size_t sg_emulator_launches(void);
+
 /* Bytes that cudaMalloc and cudaMallocHost gave and that were not freed yet. */
 size_t sg_emulator_bytes_in_use(void);
 

@@ -38,7 +38,7 @@ struct allocation {
 std::map<const char *, allocation> memory; /* by first byte */
 std::map<const void *, int> shared_limit;  /* of a kernel that asked for more */
 std::map<const void *, int> large_cluster; /* may be more than 8 blocks */
-size_t most_memory = (size_t)1 << 34;
+size_t most_memory = (size_t)1 << 34, launches;
 int devices = 1, architecture = 9;
 cudaError_t last_error, fault; /* fault: every call fails from then on */
 char complaint[512];
@@ -268,6 +268,7 @@ cudaError_t sg_emulated_launch(const sg_emulated_kernel &kernel, dim3 grid, dim3
         (architecture < 9 || kernel.cluster > cluster_most(kernel.function) || kernel.cluster < 1 ||
          grid.x % kernel.cluster != 0))
         return answer(cudaErrorInvalidConfiguration);
+    launches++;
     sg_emulator_open_memory();
     sg_emulator_run(kernel, grid, block, shared);
     sg_emulator_close_memory(kernel.name);
@@ -287,6 +288,12 @@ cudaError_t sg_emulated_set_attribute(const void *function, cudaFuncAttribute at
         large_cluster[function] = value;
     }
     return cudaSuccess;
+}
+
+cudaError_t sg_emulated_get_attributes(cudaFuncAttributes *attributes)
+{
+    attributes->ptxVersion = 10 * architecture;
+    return answer(fault);
 }
 
 cudaError_t sg_emulated_clusters(int *clusters, const void *function, unsigned cluster,
@@ -327,6 +334,11 @@ void sg_emulator_break(int code)
 const char *sg_emulator_complaint(void)
 {
     return complaint;
+}
+
+size_t sg_emulator_launches(void)
+{
+    return launches;
 }
 
 size_t sg_emulator_bytes_in_use(void)
