@@ -102,7 +102,8 @@ static sg_head head_of(const problem *p, sg_precision precision)
                      precision,
                      p->sharpness,
                      narrow ? (const void *)p->weights32 : p->weights,
-                     narrow ? (const void *)p->bias32 : p->bias};
+                     narrow ? (const void *)p->bias32 : p->bias,
+                     false};
 }
 
 static const void *hidden_of(const problem *p, sg_precision precision)

@@ -29,6 +29,7 @@ typedef struct sg_head {
     double sharpness;    /* 1 / temperature, > 0 */
     const void *weights; /* [vocabulary][width] */
     const void *bias;    /* [vocabulary], or NULL */
+    bool resident; /* both, and their gradients, are arrays of the device that the pass works on */
 } sg_head;
 
 /* What becomes of the diffuse part -B pi of a row's logit gradient, B the sum of its pushes. */
@@ -43,7 +44,7 @@ typedef enum sg_diffuse {
 typedef struct sg_head_pass sg_head_pass;
 
 /* NULL when there is no memory. AUTO is the CPU. With CUDA the layer's work is done on a device, from
- * arrays of the host, and each call below may also return what backend/cuda/device.h says; it sums
+ * arrays of the host or, where the head says so, its own, and each call below may also return what backend/cuda/device.h says; it sums
  * in other orders only where backend/cuda/head.h says so. */
 sg_head_pass *sg_head_pass_alloc(sg_backend_kind backend);
 void sg_head_pass_free(sg_head_pass *pass);

@@ -19,8 +19,8 @@ sg_status sg_head_pass_matmul(sg_head_pass *pass, sg_matmul matmul, sg_error *er
 sg_status sg_head_device_load(sg_head_pass *pass, const sg_head *head, const void *hidden,
                               size_t rows, sg_error *error)
 {
-    sg_cuda_layer layer = {head->vocabulary, head->width,   head->precision,
-                           head->sharpness,  head->weights, head->bias};
+    sg_cuda_layer layer = {head->vocabulary, head->width, head->precision, head->sharpness,
+                           head->weights,    head->bias,  head->resident};
     sg_status status = pass->device ? SG_OK : sg_cuda_head_alloc(&pass->device, error);
     pass->rows = rows;
     return status ? status : sg_cuda_head_load(pass->device, &layer, hidden, rows, error);
@@ -98,6 +98,26 @@ static sg_status sort_pushes(sg_head_pass *pass, const sg_head *head,
     return SG_OK;
 }
 
+/* All is 0. */
+static sg_status no_gradient(const sg_head_pass *pass, const sg_head *head,
+                             const sg_head_gradient *gradient, sg_error *error)
+{
+    size_t bias = head->vocabulary * sg_real_size(head->precision), weights = bias * head->width;
+    if (gradient->hidden)
+        memset(gradient->hidden, 0, pass->rows * head->width * sg_real_size(head->precision));
+    if (!head->resident) {
+        memset(gradient->weights, 0, weights);
+        if (gradient->bias)
+            memset(gradient->bias, 0, bias);
+        return SG_OK;
+    }
+    sg_cuda_stream *stream = sg_head_device_stream(pass);
+    sg_status status = sg_cuda_zero(gradient->weights, weights, stream, error);
+    if (!status && gradient->bias)
+        status = sg_cuda_zero(gradient->bias, bias, stream, error);
+    return status ? status : sg_cuda_stream_wait(stream, error);
+}
+
 sg_status sg_head_device_backward(sg_head_pass *pass, const sg_head *head,
                                   const sg_head_samples *samples, const double *pushes,
                                   sg_diffuse diffuse, const sg_head_gradient *gradient,
@@ -115,13 +135,7 @@ sg_status sg_head_device_backward(sg_head_pass *pass, const sg_head *head,
     if (sorted.rows > 0)
         return sg_cuda_head_backward(pass->device, &sorted, gradient->weights, gradient->bias,
                                      gradient->hidden, error);
-    size_t real = sg_real_size(head->precision);
-    memset(gradient->weights, 0, head->vocabulary * head->width * real);
-    if (gradient->bias)
-        memset(gradient->bias, 0, head->vocabulary * real);
-    if (gradient->hidden)
-        memset(gradient->hidden, 0, pass->rows * head->width * real);
-    return SG_OK;
+    return no_gradient(pass, head, gradient, error);
 }
 
 sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
@@ -145,9 +159,26 @@ sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
     return status;
 }
 
-sg_status sg_head_device_diverge(sg_head_pass *a, sg_head_pass *b, sg_divergence *divergence,
-                                 sg_error *error)
+/* A resident head may have been copied since it was loaded, and changed after that. */
+static void move_to(const sg_head_pass *pass, const sg_head *head)
 {
+    if (head->resident)
+        sg_cuda_head_move(pass->device, head->weights, head->bias);
+}
+
+sg_status sg_head_device_logits(sg_head_pass *pass, const sg_head *head, size_t first, size_t count,
+                                void *out, sg_error *error)
+{
+    move_to(pass, head);
+    return sg_cuda_head_logits(pass->device, head->sharpness, first, count, out,
+                               sg_head_padded(head), error);
+}
+
+sg_status sg_head_device_diverge(sg_head_pass *a, const sg_head *head_a, sg_head_pass *b,
+                                 const sg_head *head_b, sg_divergence *divergence, sg_error *error)
+{
+    move_to(a, head_a);
+    move_to(b, head_b);
     sg_status status = sg_head_grow(a, SG_ROOM_PARTS, a->rows * 3, sizeof(double), error);
     double *sums = sg_head_at(a, SG_ROOM_PARTS);
     if (!status)

@@ -16,8 +16,10 @@ sg_status sg_head_device_backward(sg_head_pass *pass, const sg_head *head,
                                   sg_error *error);
 sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
                                  sg_row_observation *observation, sg_error *error);
-sg_status sg_head_device_diverge(sg_head_pass *a, sg_head_pass *b, sg_divergence *divergence,
-                                 sg_error *error);
+sg_status sg_head_device_diverge(sg_head_pass *a, const sg_head *head_a, sg_head_pass *b,
+                                 const sg_head *head_b, sg_divergence *divergence, sg_error *error);
+sg_status sg_head_device_logits(sg_head_pass *pass, const sg_head *head, size_t first, size_t count,
+                                void *out, sg_error *error);
 
 /* For benchmarks: queue the last forward, or the last backward, again, on what is on the device; nothing
  * is copied or waited for. The backward must have had a push. */

@@ -148,7 +148,7 @@ sg_status sg_head_diverge(sg_head_pass *a, const sg_head *head_a, const void *hi
     sg_head_job job, job_b;
     size_t rows = a->rows;
     if (a->on_device)
-        return sg_head_device_diverge(a, b, divergence, error);
+        return sg_head_device_diverge(a, head_a, b, head_b, divergence, error);
     if (sg_head_start(a, head_a, &job, error) || sg_head_start(b, head_b, &job_b, error) ||
         sg_head_grow(a, SG_ROOM_PARTS, job.tiles * rows * 3, sizeof(double), error))
         return SG_ENOMEM;
@@ -192,8 +192,7 @@ sg_status sg_head_logits(sg_head_pass *pass, const sg_head *head, const void *hi
 {
     sg_head_job job;
     if (pass->on_device)
-        return sg_cuda_head_logits(pass->device, head->sharpness, first, count, out,
-                                   sg_head_padded(head), error);
+        return sg_head_device_logits(pass, head, first, count, out, error);
     if (sg_head_start(pass, head, &job, error))
         return SG_ENOMEM;
     size_t lead = sg_head_padded(head);

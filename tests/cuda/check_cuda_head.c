@@ -71,7 +71,7 @@ static void problem_free(problem *p)
 
 static sg_head head_of(const problem *p)
 {
-    return (sg_head){V, WIDTH, 700, p->precision, 1.5, p->weights, p->bias};
+    return (sg_head){V, WIDTH, 700, p->precision, 1.5, p->weights, p->bias, false};
 }
 
 typedef struct result {
@@ -171,6 +171,85 @@ START_TEST(device_and_processor_agree_in_bits_where_sums_have_one_order)
 }
 END_TEST
 
+static void *on_device(const void *from, size_t bytes)
+{
+    void *at;
+    ck_assert(!sg_cuda_alloc(&at, bytes, "an array of a test", NULL));
+    ck_assert(!sg_cuda_to_device(at, from, bytes, NULL, NULL));
+    return at;
+}
+
+/* Parameters that are on the device, and gradients that stay there: log-probabilities, gradients, and what
+ * copies of parameters are good for after these have changed. */
+START_TEST(parameters_may_live_on_the_device)
+{
+    problem p = problem_new((sg_precision)(_i / 2));
+    bool pushed = _i % 2;
+    size_t weights = V * WIDTH * p.real, bias = V * p.real, features = ROWS * WIDTH * p.real;
+    void *at[4] = {on_device(p.weights, weights), on_device(p.bias, bias),
+                   on_device(p.weights, weights), on_device(p.bias, bias)};
+    char *got[2][3];
+    double log_prob[2][COUNT];
+    sg_divergence apart[2][ROWS];
+    sg_head_samples samples = {COUNT, p.tokens, p.row};
+    for (size_t i = 0; i < COUNT && !pushed; i++)
+        p.pushes[i] = 0;
+    for (int resident = 0; resident < 2; resident++) {
+        sg_head head = head_of(&p), other = head;
+        sg_head_pass *pass = sg_head_pass_alloc(SG_BACKEND_CUDA),
+                     *after = sg_head_pass_alloc(SG_BACKEND_CUDA);
+        got[resident][0] = malloc(weights);
+        got[resident][1] = malloc(bias);
+        got[resident][2] = malloc(features);
+        sg_head_gradient gradient = {got[resident][0], got[resident][1], got[resident][2]};
+        if (resident) {
+            head.weights = other.weights = at[0];
+            head.bias = other.bias = at[1];
+            head.resident = other.resident = true;
+            gradient.weights = at[2];
+            gradient.bias = at[3];
+        }
+        ck_assert(
+            !sg_head_forward(pass, &head, p.hidden, ROWS, &samples, log_prob[resident], NULL));
+        ck_assert(!sg_head_backward(pass, &head, p.hidden, &samples, p.pushes, SG_DIFFUSE_KEEP,
+                                    &gradient, NULL));
+        if (resident) {
+            ck_assert(!sg_cuda_from_device(got[1][0], at[2], weights, NULL, NULL));
+            ck_assert(!sg_cuda_from_device(got[1][1], at[3], bias, NULL, NULL));
+            /* The parameters move away, the weights' place gets others. */
+            ck_assert(!sg_cuda_to_device(at[2], p.weights, weights, NULL, NULL));
+            ck_assert(!sg_cuda_to_device(at[3], p.bias, bias, NULL, NULL));
+            ck_assert(!sg_cuda_zero(at[0], weights, NULL, NULL));
+            head.weights = at[2];
+            head.bias = at[3];
+            ck_assert(!sg_cuda_stream_wait(NULL, NULL));
+        } else {
+            other.weights = calloc(V * WIDTH, p.real);
+        }
+        ck_assert(!sg_head_forward(after, &other, p.hidden, ROWS, NULL, NULL, NULL));
+        ck_assert(!sg_head_diverge(pass, &head, p.hidden, after, &other, p.hidden, apart[resident],
+                                   NULL));
+        if (!resident)
+            free((void *)(uintptr_t)other.weights);
+        sg_head_pass_free(pass);
+        sg_head_pass_free(after);
+    }
+    ck_assert_mem_eq(log_prob[0], log_prob[1], sizeof log_prob[0]);
+    ck_assert_mem_eq(got[0][0], got[1][0], weights);
+    ck_assert_mem_eq(got[0][1], got[1][1], bias);
+    ck_assert_mem_eq(got[0][2], got[1][2], features);
+    ck_assert_mem_eq(apart[0], apart[1], sizeof apart[0]);
+    ck_assert_double_gt(apart[0][0].kl_ab, 0.01);
+    for (int k = 0; k < 3; k++) {
+        free(got[0][k]);
+        free(got[1][k]);
+    }
+    for (int k = 0; k < 4; k++)
+        sg_cuda_free(at[k]);
+    problem_free(&p);
+}
+END_TEST
+
 /* As head_device.c asks it, with logits in chunks of at most `limit` bytes. */
 static result in_chunks(const problem *p, size_t limit, sg_cuda_head_sums *sums, double *divergence)
 {
@@ -178,7 +257,7 @@ static result in_chunks(const problem *p, size_t limit, sg_cuda_head_sums *sums,
                 .bias = malloc(V * p->real),
                 .hidden = malloc(ROWS * WIDTH * p->real),
                 .logits = malloc(ROWS * V * p->real)};
-    sg_cuda_layer layer = {V, WIDTH, p->precision, 1.5, p->weights, p->bias};
+    sg_cuda_layer layer = {V, WIDTH, p->precision, 1.5, p->weights, p->bias, false};
     const uint32_t active[] = {0, 2, 3, 6}, place[] = {0, 0, 1, 3, 3, 3};
     const int32_t tokens[] = {5, 5, 1023, 0, 1024, 2599};
     const double push[] = {0.5, -2, 1, 0.25, 1, -1}, diffuse[] = {1.5, -1, 0, -0.25};
@@ -235,6 +314,7 @@ Suite *cuda_head_suite(void)
     TCase *tests = tcase_create("output layer on the device");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, device_and_processor_agree_in_bits_where_sums_have_one_order, 0, 6);
+    tcase_add_loop_test(tests, parameters_may_live_on_the_device, 0, 4);
     tcase_add_loop_test(tests, results_do_not_depend_on_the_chunks, 0, 2);
     suite_add_tcase(suite, tests);
     return suite;

@@ -257,6 +257,10 @@ sg_status sg_cuda_head_load(sg_cuda_head *head, const sg_cuda_layer *layer, cons
     return absent(error);
 }
 
+void sg_cuda_head_move(sg_cuda_head *head, const void *weights, const void *bias)
+{
+}
+
 sg_status sg_cuda_head_forward(sg_cuda_head *head, size_t count, const int32_t *tokens,
                                const uint32_t *row, double *log_prob, double *log_norm,
                                sg_error *error)

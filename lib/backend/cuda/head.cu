@@ -328,15 +328,22 @@ extern "C" sg_status sg_cuda_head_load(sg_cuda_head *head, const sg_cuda_layer *
                        "policy.precision to fp32 or run.matmul to same",
                        head->matmul == SG_MATMUL_BF16 ? "bf16" : "tf32");
     size_t real = sg_cuda_head_real(head), v = layer->vocabulary, d = layer->width;
-    sg_status status =
-        sg_cuda_head_put(head, SG_CUDA_ROOM_WEIGHTS, layer->weights, v * d * real, error);
+    sg_status status = sg_cuda_head_put(head, SG_CUDA_ROOM_HIDDEN, hidden, rows * d * real, error);
+    if (layer->resident)
+        return status;
+    if (status == SG_OK)
+        status = sg_cuda_head_put(head, SG_CUDA_ROOM_WEIGHTS, layer->weights, v * d * real, error);
     if (status == SG_OK && layer->bias)
         status = sg_cuda_head_put(head, SG_CUDA_ROOM_BIAS, layer->bias, v * real, error);
-    if (status == SG_OK)
-        status = sg_cuda_head_put(head, SG_CUDA_ROOM_HIDDEN, hidden, rows * d * real, error);
     head->layer.weights = head->rooms[SG_CUDA_ROOM_WEIGHTS].at;
     head->layer.bias = layer->bias ? head->rooms[SG_CUDA_ROOM_BIAS].at : nullptr;
     return status;
+}
+
+extern "C" void sg_cuda_head_move(sg_cuda_head *head, const void *weights, const void *bias)
+{
+    head->layer.weights = weights;
+    head->layer.bias = bias;
 }
 
 extern "C" sg_status sg_cuda_head_queue_forward(sg_cuda_head *head, size_t count, sg_error *error)

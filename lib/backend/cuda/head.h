@@ -15,7 +15,7 @@
  * observables are summed in another order. No result depends on the size of the chunks, nor a row's on other rows.
  *
  * Arrays are the host's. sg_cuda_head_load copies parameters and features to the device, and all calls up to the
- * next use these copies. Errors: those of device.h. */
+ * next use these copies; parameters that are on the device already are used where they are. Errors: those of device.h. */
 
 #ifdef __cplusplus
 extern "C" {
@@ -46,11 +46,15 @@ typedef struct sg_cuda_layer {
     sg_precision precision;
     double sharpness;
     const void *weights, *bias; /* [vocabulary][width]; [vocabulary] or NULL */
+    bool resident;              /* both are on the device, and so are their gradients */
 } sg_cuda_layer;
 
 /* hidden: [rows][width], rows >= 1 */
 sg_status sg_cuda_head_load(sg_cuda_head *head, const sg_cuda_layer *layer, const void *hidden,
                             size_t rows, sg_error *error);
+
+/* For a layer that is resident: from now on its parameters are there. */
+void sg_cuda_head_move(sg_cuda_head *head, const void *weights, const void *bias);
 
 /* count may be 0. log_norm: [rows]. */
 sg_status sg_cuda_head_forward(sg_cuda_head *head, size_t count, const int32_t *tokens,
@@ -76,7 +80,8 @@ typedef struct sg_cuda_push {
     const double *push; /* added to the token's */
 } sg_cuda_push;
 
-/* weights: [vocabulary][width], bias: [vocabulary] or NULL, hidden: [rows][width] or NULL. */
+/* weights: [vocabulary][width], bias: [vocabulary] or NULL, hidden: [rows][width] or NULL. Returns when all of them
+ * are there. */
 sg_status sg_cuda_head_backward(sg_cuda_head *head, const sg_cuda_push *push, void *weights,
                                 void *bias, void *hidden, sg_error *error);
 

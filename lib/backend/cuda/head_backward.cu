@@ -192,8 +192,8 @@ sg_status queue_backward(sg_cuda_head *head, const sg_cuda_push *push, bool bias
     b.hidden = sg_cuda_head_at<real>(head, SG_CUDA_ROOM_COMPACT);
     b.logits = sg_cuda_head_at<real>(head, SG_CUDA_ROOM_LOGITS);
     b.parts = sg_cuda_head_at<real>(head, SG_CUDA_ROOM_PARTS);
-    b.weight_gradient = sg_cuda_head_at<real>(head, SG_CUDA_ROOM_WEIGHT_GRADIENT);
-    b.bias_gradient = bias ? sg_cuda_head_at<real>(head, SG_CUDA_ROOM_BIAS_GRADIENT) : nullptr;
+    b.weight_gradient = (real *)head->weight_gradient;
+    b.bias_gradient = bias ? (real *)head->bias_gradient : nullptr;
     b.hidden_gradient =
         hidden ? sg_cuda_head_at<real>(head, SG_CUDA_ROOM_HIDDEN_GRADIENT) : nullptr;
     status = b.check(SG_LAUNCH(gather<real>, (unsigned)b.rows, THREADS, 0, head->stream, width,
@@ -212,6 +212,19 @@ sg_status queue_backward(sg_cuda_head *head, const sg_cuda_push *push, bool bias
         if (status == SG_OK && hidden)
             status = b.to_hidden(chunk, error);
     }
+    return status;
+}
+
+/* For gradients that go back to the host. */
+sg_status reserve_gradients(sg_cuda_head *head, bool bias, sg_error *error)
+{
+    size_t bytes = head->layer.vocabulary * sg_cuda_head_real(head);
+    sg_status status =
+        sg_cuda_head_reserve(head, SG_CUDA_ROOM_WEIGHT_GRADIENT, bytes * head->layer.width, error);
+    if (status == SG_OK && bias)
+        status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_BIAS_GRADIENT, bytes, error);
+    head->weight_gradient = head->rooms[SG_CUDA_ROOM_WEIGHT_GRADIENT].at;
+    head->bias_gradient = head->rooms[SG_CUDA_ROOM_BIAS_GRADIENT].at;
     return status;
 }
 
@@ -242,12 +255,8 @@ sg_status put(sg_cuda_head *head, const sg_cuda_push *push, sg_error *error)
 extern "C" sg_status sg_cuda_head_queue_backward(sg_cuda_head *head, const sg_cuda_push *push,
                                                  bool bias, bool hidden, sg_error *error)
 {
-    size_t real = sg_cuda_head_real(head), v = head->layer.vocabulary, d = head->layer.width;
-    size_t hidden_bytes = head->rows * d * real;
-    sg_status status =
-        sg_cuda_head_reserve(head, SG_CUDA_ROOM_WEIGHT_GRADIENT, v * d * real, error);
-    if (status == SG_OK && bias)
-        status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_BIAS_GRADIENT, v * real, error);
+    size_t hidden_bytes = head->rows * head->layer.width * sg_cuda_head_real(head);
+    sg_status status = head->layer.resident ? SG_OK : reserve_gradients(head, bias, error);
     if (status == SG_OK && hidden)
         status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_HIDDEN_GRADIENT, hidden_bytes, error);
     if (status == SG_OK && hidden)
@@ -266,15 +275,20 @@ extern "C" sg_status sg_cuda_head_backward(sg_cuda_head *head, const sg_cuda_pus
                                            void *weights, void *bias, void *hidden, sg_error *error)
 {
     size_t real = sg_cuda_head_real(head), v = head->layer.vocabulary, d = head->layer.width;
+    bool resident = head->layer.resident;
     sg_status status = put(head, push, error);
+    if (resident) {
+        head->weight_gradient = weights;
+        head->bias_gradient = bias;
+    }
     if (status == SG_OK)
         status = sg_cuda_head_queue_backward(head, push, bias != nullptr, hidden != nullptr, error);
-    if (status == SG_OK)
+    if (status == SG_OK && !resident)
         status = sg_cuda_head_get(head, SG_CUDA_ROOM_WEIGHT_GRADIENT, weights, v * d * real, error);
-    if (status == SG_OK && bias)
+    if (status == SG_OK && !resident && bias)
         status = sg_cuda_head_get(head, SG_CUDA_ROOM_BIAS_GRADIENT, bias, v * real, error);
     if (status == SG_OK && hidden)
         status = sg_cuda_head_get(head, SG_CUDA_ROOM_HIDDEN_GRADIENT, hidden, head->rows * d * real,
                                   error);
-    return status;
+    return status ? status : sg_cuda_stream_wait(head->stream, error);
 }

@@ -53,6 +53,7 @@ struct sg_cuda_head {
     sg_cuda_stream *stream;
     size_t limit;        /* bytes of logits */
     sg_cuda_layer layer; /* weights and bias on the device */
+    void *weight_gradient, *bias_gradient;
     size_t rows;
     sg_matmul matmul;
     sg_cuda_tensor *tensor; /* NULL: plain products */
