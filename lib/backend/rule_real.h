@@ -43,3 +43,11 @@ SG_HD static inline SG_REAL SG_NAME(sg_rule_adam)(SG_NAME(sg_rule) rule, SG_REAL
     *v = second;
     return delta - rule.decay * theta;
 }
+
+/* Adam with the column's root. */
+SG_HD static inline SG_REAL SG_NAME(sg_rule_coupled)(SG_NAME(sg_rule) rule, SG_REAL g, SG_REAL *m,
+                                                     SG_REAL root)
+{
+    *m = rule.beta1 * *m + rule.rest1 * (rule.scale * g);
+    return *m != 0 ? rule.step * *m / root : 0;
+}

@@ -19,6 +19,6 @@
 
 extern const sg_rule_kernels SG_EXPAND(sg_rule_kernels_, SG_ISA)[2];
 const sg_rule_kernels SG_EXPAND(sg_rule_kernels_, SG_ISA)[2] = {
-    [SG_FP32] = {sgd_f32, momentum_f32, adam_f32, coupled_f32, add_f32, norm2_f32},
-    [SG_FP64] = {sgd_f64, momentum_f64, adam_f64, coupled_f64, add_f64, norm2_f64},
+    [SG_FP32] = {sgd_f32, momentum_f32, adam_f32, coupled_f32, add_f32, norm2_f32, columns_f32},
+    [SG_FP64] = {sgd_f64, momentum_f64, adam_f64, coupled_f64, add_f64, norm2_f64, columns_f64},
 };

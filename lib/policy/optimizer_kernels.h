@@ -2,12 +2,13 @@
 #ifndef SG_OPTIMIZER_KERNELS_H
 #define SG_OPTIMIZER_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "backend/backend.h"
 #include "backend/rule_math.h"
 
-/* Elementwise parts of the optimisers on n numbers; delta replaces the gradient g. */
+/* Parts of the optimisers on n numbers; delta replaces the gradient g. */
 typedef struct sg_rule_kernels {
     void (*sgd)(size_t n, const sg_rule_numbers *p, void *g);
     void (*momentum)(size_t n, const sg_rule_numbers *p, void *g, void *m);
@@ -17,6 +18,9 @@ typedef struct sg_rule_kernels {
                     const void *root);
     void (*add)(size_t n, double scale, const void *delta, void *theta);
     double (*norm2)(size_t n, const void *x);
+    /* Adds factor x, or its square, to the sum of its column. */
+    void (*columns)(size_t rows, size_t columns, double factor, bool squares, const void *x,
+                    double *sums);
 } sg_rule_kernels;
 
 /* Those of the instruction set that is chosen. */

@@ -33,13 +33,10 @@ static void SG_NAME(coupled)(size_t rows, size_t columns, const sg_rule_numbers 
 {
     SG_REAL *restrict g = gradient, *restrict m = first;
     const SG_REAL *restrict root = roots;
-    SG_REAL scale = (SG_REAL)p->scale, step = (SG_REAL)p->step;
-    SG_REAL beta1 = (SG_REAL)p->beta1, rest1 = (SG_REAL)(1 - p->beta1);
+    SG_NAME(sg_rule) rule = SG_NAME(sg_rule_of)(p);
     for (size_t r = 0; r < rows; r++, g += columns, m += columns)
-        for (size_t i = 0; i < columns; i++) {
-            m[i] = beta1 * m[i] + rest1 * (scale * g[i]);
-            g[i] = m[i] != 0 ? step * m[i] / root[i] : 0;
-        }
+        for (size_t i = 0; i < columns; i++)
+            g[i] = SG_NAME(sg_rule_coupled)(rule, g[i], &m[i], root[i]);
 }
 
 static void SG_NAME(add)(size_t n, double factor, const void *delta, void *parameters)
@@ -53,14 +50,26 @@ static void SG_NAME(add)(size_t n, double factor, const void *delta, void *param
 static double SG_NAME(norm2)(size_t n, const void *values)
 {
     const SG_REAL *x = values;
-    double lane[16] = {0}, sum = 0;
+    double lane[SG_RULE_LANES] = {0}, sum = 0;
     size_t i = 0;
-    for (; i + 16 <= n; i += 16)
-        for (size_t l = 0; l < 16; l++)
+    for (; i + SG_RULE_LANES <= n; i += SG_RULE_LANES)
+        for (size_t l = 0; l < SG_RULE_LANES; l++)
             lane[l] += (double)x[i + l] * (double)x[i + l];
     for (size_t l = 0; i < n; i++, l++)
         lane[l] += (double)x[i] * (double)x[i];
-    for (size_t l = 0; l < 16; l++)
+    for (size_t l = 0; l < SG_RULE_LANES; l++)
         sum += lane[l];
     return sum;
+}
+
+/* sums[k] += factor x of column k, or the square of that, row after row. */
+static void SG_NAME(columns)(size_t rows, size_t columns, double factor, bool squares,
+                             const void *values, double *restrict sums)
+{
+    const SG_REAL *restrict x = values;
+    for (size_t row = 0; row < rows; row++, x += columns)
+        for (size_t k = 0; k < columns; k++) {
+            double y = factor * (double)x[k];
+            sums[k] += squares ? y * y : y;
+        }
 }

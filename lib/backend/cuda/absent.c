@@ -2,6 +2,7 @@
 /* Stands in for the .cu files where there is no CUDA compiler: each question gets the same answer. */
 #include "backend/cuda/bandits.h"
 #include "backend/cuda/device.h"
+#include "backend/cuda/flat.h"
 #include "backend/cuda/gates.h"
 #include "backend/cuda/head.h"
 #include "backend/cuda/machine.h"
@@ -82,6 +83,12 @@ sg_status sg_cuda_to_device(void *device, const void *host, size_t bytes, sg_cud
 
 sg_status sg_cuda_from_device(void *host, const void *device, size_t bytes, sg_cuda_stream *stream,
                               sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_copy(void *to, const void *from, size_t bytes, sg_cuda_stream *stream,
+                       sg_error *error)
 {
     return absent(error);
 }
@@ -313,6 +320,86 @@ sg_status sg_cuda_head_logits(sg_cuda_head *head, double sharpness, size_t first
 
 sg_status sg_cuda_tree_rows_alloc(sg_tree_rows **rows, const sg_tree_rows_config *config,
                                   sg_error *error)
+{
+    return absent(error);
+}
+
+/* flat.h */
+
+sg_status sg_cuda_flat_alloc(sg_cuda_flat **flat, sg_precision precision, size_t size,
+                             const char *what, sg_error *error)
+{
+    *flat = NULL;
+    return absent(error);
+}
+
+void sg_cuda_flat_free(sg_cuda_flat *flat)
+{
+}
+
+void *sg_cuda_flat_at(const sg_cuda_flat *flat, size_t offset)
+{
+    return NULL;
+}
+
+sg_status sg_cuda_flat_put(sg_cuda_flat *flat, size_t offset, size_t n, const void *host,
+                           sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_get(sg_cuda_flat *flat, size_t offset, size_t n, void *host, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_zero(sg_cuda_flat *flat, size_t offset, size_t n, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_copy(sg_cuda_flat *flat, const sg_cuda_flat *source, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_gather(sg_cuda_flat *flat, size_t offset, size_t columns, size_t count,
+                              const int32_t *rows, void *host, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_scatter(sg_cuda_flat *flat, size_t offset, size_t columns, size_t count,
+                               const int32_t *rows, const void *host, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_norm2(sg_cuda_flat *flat, size_t offset, size_t n, double *norm2,
+                             sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_columns(sg_cuda_flat *flat, size_t offset, size_t rows, size_t columns,
+                               double *sums, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_lengths(sg_cuda_flat *flat, size_t offset, size_t rows, size_t columns,
+                               double *sum, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_add(sg_cuda_flat *delta, double scale, sg_cuda_flat *parameters,
+                           sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_step(sg_cuda_flat *gradient, const sg_cuda_step *step, sg_error *error)
 {
     return absent(error);
 }

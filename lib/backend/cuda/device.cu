@@ -277,6 +277,15 @@ extern "C" sg_status sg_cuda_from_device(void *host, const void *device, size_t 
     return status == SG_OK ? sg_cuda_stream_wait(stream, error) : status;
 }
 
+extern "C" sg_status sg_cuda_copy(void *to, const void *from, size_t bytes, sg_cuda_stream *stream,
+                                  sg_error *error)
+{
+    return bytes == 0
+               ? SG_OK
+               : sg_cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream),
+                               "copying inside the device", error);
+}
+
 extern "C" sg_status sg_cuda_zero(void *device, size_t bytes, sg_cuda_stream *stream,
                                   sg_error *error)
 {

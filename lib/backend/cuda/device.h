@@ -67,6 +67,9 @@ sg_status sg_cuda_to_device(void *device, const void *host, size_t bytes, sg_cud
                             sg_error *error);
 sg_status sg_cuda_from_device(void *host, const void *device, size_t bytes, sg_cuda_stream *stream,
                               sg_error *error);
+/* Between arrays of the device. */
+sg_status sg_cuda_copy(void *to, const void *from, size_t bytes, sg_cuda_stream *stream,
+                       sg_error *error);
 sg_status sg_cuda_zero(void *device, size_t bytes, sg_cuda_stream *stream, sg_error *error);
 
 /* Seconds that a piece of work took on the device: run(context) queues it on the stream. */

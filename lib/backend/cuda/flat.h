@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+#ifndef SG_CUDA_FLAT_H
+#define SG_CUDA_FLAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/backend.h"
+#include "backend/cuda/device.h"
+#include "backend/rule_math.h"
+
+/* Numbers that live on the device: parameters of the neural policy, a gradient, moments of an optimiser. The formulas
+ * and the order of sums are those of backend/rule_math.h, so all results have the bits of the CPU.
+ *
+ * Each call returns when the device has done what it asks; arrays named `host` are the host's. Errors: those of
+ * device.h. */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* An array, a stream of its own, and room to work in. All 0. `what` names it in messages: "the parameters". */
+typedef struct sg_cuda_flat sg_cuda_flat;
+sg_status sg_cuda_flat_alloc(sg_cuda_flat **flat, sg_precision precision, size_t size,
+                             const char *what, sg_error *error);
+void sg_cuda_flat_free(sg_cuda_flat *flat);
+void *sg_cuda_flat_at(const sg_cuda_flat *flat, size_t offset); /* an address of the device */
+
+sg_status sg_cuda_flat_put(sg_cuda_flat *flat, size_t offset, size_t n, const void *host,
+                           sg_error *error);
+sg_status sg_cuda_flat_get(sg_cuda_flat *flat, size_t offset, size_t n, void *host,
+                           sg_error *error);
+sg_status sg_cuda_flat_zero(sg_cuda_flat *flat, size_t offset, size_t n, sg_error *error);
+sg_status sg_cuda_flat_copy(sg_cuda_flat *flat, const sg_cuda_flat *source, sg_error *error);
+
+/* Rows of a table [..][columns] at `offset`; scatter expects each number once. */
+sg_status sg_cuda_flat_gather(sg_cuda_flat *flat, size_t offset, size_t columns, size_t count,
+                              const int32_t *rows, void *host, sg_error *error);
+sg_status sg_cuda_flat_scatter(sg_cuda_flat *flat, size_t offset, size_t columns, size_t count,
+                               const int32_t *rows, const void *host, sg_error *error);
+
+/* ---- sums */
+
+sg_status sg_cuda_flat_norm2(sg_cuda_flat *flat, size_t offset, size_t n, double *norm2,
+                             sg_error *error);
+/* sums[columns] over rows; the sum of the 2-norms of rows. */
+sg_status sg_cuda_flat_columns(sg_cuda_flat *flat, size_t offset, size_t rows, size_t columns,
+                               double *sums, sg_error *error);
+sg_status sg_cuda_flat_lengths(sg_cuda_flat *flat, size_t offset, size_t rows, size_t columns,
+                               double *sum, sg_error *error);
+
+/* ---- steps */
+
+/* parameters += scale * delta, all of them. */
+sg_status sg_cuda_flat_add(sg_cuda_flat *delta, double scale, sg_cuda_flat *parameters,
+                           sg_error *error);
+
+typedef enum sg_cuda_rule {
+    SG_CUDA_RULE_SGD,
+    SG_CUDA_RULE_MOMENTUM,
+    SG_CUDA_RULE_ADAM,
+    SG_CUDA_RULE_COUPLED
+} sg_cuda_rule;
+
+/* One tensor: rows x columns numbers at `offset` of gradient, moments and parameters, and at second_offset of v,
+ * which has one number a column when coupled. What the rule does not use may be NULL. */
+typedef struct sg_cuda_step {
+    sg_cuda_rule rule;
+    sg_rule_numbers numbers;
+    size_t offset, rows, columns, second_offset;
+    sg_cuda_flat *first, *second;
+    const sg_cuda_flat *parameters;
+} sg_cuda_step;
+
+/* The gradient becomes the step. */
+sg_status sg_cuda_flat_step(sg_cuda_flat *gradient, const sg_cuda_step *step, sg_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
