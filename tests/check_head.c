@@ -384,6 +384,50 @@ START_TEST(divergences_are_sums_over_the_whole_vocabulary)
 }
 END_TEST
 
+/* What has risen most becomes a sample, so that something else has risen most. */
+START_TEST(rises_leave_samples_out)
+{
+    problem p = problem_at(_i), q = problem_at(_i);
+    enum { ROUNDS = 4 };
+    int32_t tokens[ROUNDS];
+    uint32_t row[ROUNDS];
+    for (size_t i = 0; i < q.rows * q.width; i++)
+        q.hidden[i] += 0.1 * normal(9, i);
+    sg_head_pass *a = sg_head_pass_alloc(backend_under_test()),
+                 *b = sg_head_pass_alloc(backend_under_test());
+    sg_head head = head_of(&p, SG_FP64), plain = head;
+    plain.sharpness = 1;
+    ck_assert(!sg_head_forward(a, &head, p.hidden, p.rows, NULL, NULL, NULL));
+    ck_assert(!sg_head_forward(b, &head, q.hidden, q.rows, NULL, NULL, NULL));
+    for (size_t round = 0; round < ROUNDS; round++) {
+        double most = 0, seen;
+        for (size_t r = 0; r < p.rows; r++)
+            for (size_t v = 0; v < p.vocabulary; v++) {
+                double rise = 0;
+                for (size_t k = 0; k < p.width; k++)
+                    rise += p.weights[v * p.width + k] *
+                            (q.hidden[r * p.width + k] - p.hidden[r * p.width + k]);
+                for (size_t s = 0; s < round; s++)
+                    rise = row[s] == r && tokens[s] == (int32_t)v ? 0 : rise;
+                if (rise > most) {
+                    most = rise;
+                    row[round] = (uint32_t)r;
+                    tokens[round] = (int32_t)v;
+                }
+            }
+        sg_head_samples samples = {round, tokens, row};
+        ck_assert(!sg_head_rise(a, &plain, p.hidden, b, &plain, q.hidden, &samples, &seen, NULL));
+        ck_assert_double_eq_tol(seen, most, 1e-13);
+        if (most == 0)
+            break;
+    }
+    sg_head_pass_free(a);
+    sg_head_pass_free(b);
+    problem_free(&p);
+    problem_free(&q);
+}
+END_TEST
+
 /* A uniform that lies a hair below or above the cumulated probability of a token draws that token
  * or the next, so the draw is the inverse CDF. */
 START_TEST(draws_invert_the_cumulated_probabilities)
@@ -526,6 +570,7 @@ Suite *head_suite(void)
     tcase_add_loop_test(tests, results_are_the_same_bits_everywhere, 0, 2);
     tcase_add_loop_test(tests, observations_are_sums_over_the_whole_vocabulary, 0, SHAPES);
     tcase_add_loop_test(tests, divergences_are_sums_over_the_whole_vocabulary, 0, 3);
+    tcase_add_loop_test(tests, rises_leave_samples_out, 0, SHAPES);
     tcase_add_loop_test(tests, draws_invert_the_cumulated_probabilities, 0, SHAPES);
     tcase_add_test(tests, draws_follow_the_distribution);
     tcase_add_test(tests, whole_rows_of_logits_are_the_same_bits_as_tiles);

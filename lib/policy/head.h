@@ -95,6 +95,12 @@ sg_status sg_head_diverge(sg_head_pass *a, const sg_head *head_a, const void *hi
                           sg_head_pass *b, const sg_head *head_b, const void *hidden_b,
                           sg_divergence *divergence, sg_error *error);
 
+/* The largest rise of a logit from a to b over all rows and all tokens but the rows' samples; 0 if
+ * none rose. Both passes have seen the same rows. SG_ENOMEM. */
+sg_status sg_head_rise(sg_head_pass *a, const sg_head *head_a, const void *hidden_a,
+                       sg_head_pass *b, const sg_head *head_b, const void *hidden_b,
+                       const sg_head_samples *samples, double *most, sg_error *error);
+
 /* Logits can be asked for without a forward, of this head and these features, when they are loaded
  * first. Only a device needs that. */
 sg_status sg_head_load(sg_head_pass *pass, const sg_head *head, const void *hidden, size_t rows,

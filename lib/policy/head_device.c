@@ -188,6 +188,22 @@ sg_status sg_head_device_diverge(sg_head_pass *a, const sg_head *head_a, sg_head
     return status;
 }
 
+sg_status sg_head_device_rise(sg_head_pass *a, const sg_head *head_a, sg_head_pass *b,
+                              const sg_head *head_b, const sg_head_samples *samples, double *most,
+                              sg_error *error)
+{
+    sg_status status = sg_head_grow(a, SG_ROOM_PARTS, a->rows, sizeof(double), error);
+    double *rises = sg_head_at(a, SG_ROOM_PARTS);
+    move_to(a, head_a);
+    move_to(b, head_b);
+    if (!status)
+        status = sg_cuda_head_rise(a->device, b->device, head_a->sharpness, samples->count,
+                                   samples->tokens, samples->row, rises, error);
+    for (size_t r = 0; r < a->rows && !status; r++)
+        *most = rises[r] > *most ? rises[r] : *most;
+    return status;
+}
+
 sg_status sg_head_device_repeat_forward(const sg_head_pass *pass, sg_error *error)
 {
     return sg_cuda_head_queue_forward(pass->device, pass->last.count, error);

@@ -18,6 +18,9 @@ sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
                                  sg_row_observation *observation, sg_error *error);
 sg_status sg_head_device_diverge(sg_head_pass *a, const sg_head *head_a, sg_head_pass *b,
                                  const sg_head *head_b, sg_divergence *divergence, sg_error *error);
+sg_status sg_head_device_rise(sg_head_pass *a, const sg_head *head_a, sg_head_pass *b,
+                              const sg_head *head_b, const sg_head_samples *samples, double *most,
+                              sg_error *error);
 sg_status sg_head_device_logits(sg_head_pass *pass, const sg_head *head, size_t first, size_t count,
                                 void *out, sg_error *error);
 

@@ -310,6 +310,13 @@ sg_status sg_cuda_head_diverge(sg_cuda_head *a, sg_cuda_head *b, double *sums, s
     return absent(error);
 }
 
+sg_status sg_cuda_head_rise(sg_cuda_head *a, sg_cuda_head *b, double sharpness, size_t count,
+                            const int32_t *tokens, const uint32_t *row, double *rises,
+                            sg_error *error)
+{
+    return absent(error);
+}
+
 sg_status sg_cuda_head_logits(sg_cuda_head *head, double sharpness, size_t first, size_t count,
                               void *out, size_t lead, sg_error *error)
 {

@@ -106,6 +106,12 @@ sg_status sg_cuda_head_observe(sg_cuda_head *head, size_t split, sg_cuda_head_su
 /* sums[rows][3]: KL(a || b), KL(b || a), total variation of two layers of one shape. */
 sg_status sg_cuda_head_diverge(sg_cuda_head *a, sg_cuda_head *b, double *sums, sg_error *error);
 
+/* rises[rows]: the largest rise of a logit from a to b, layers of one shape, both with this sharpness, over the
+ * tokens that are no sample of the row; 0 if none rose. count may be 0. */
+sg_status sg_cuda_head_rise(sg_cuda_head *a, sg_cuda_head *b, double sharpness, size_t count,
+                            const int32_t *tokens, const uint32_t *row, double *rises,
+                            sg_error *error);
+
 /* The logits of rows first.. into out[count][lead], with a sharpness of their own; -inf beyond the
  * vocabulary. */
 sg_status sg_cuda_head_logits(sg_cuda_head *head, double sharpness, size_t first, size_t count,

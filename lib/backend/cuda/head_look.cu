@@ -127,6 +127,38 @@ __global__ void __launch_bounds__(THREADS)
             to[k] = total[k];
 }
 
+/* Samples cannot rise. */
+template <typename real>
+__global__ void __launch_bounds__(THREADS)
+    forbid(sg_cuda_chunk chunk, size_t count, const int32_t *__restrict__ tokens,
+           const uint32_t *__restrict__ row, real *logits)
+{
+    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i >= count)
+        return;
+    size_t v = (size_t)tokens[i] - chunk.token, r = row[i] - chunk.row; /* wrap where below */
+    if (v < chunk.n && r < chunk.m)
+        logits[r * chunk.lead + v] = (real)INFINITY;
+}
+
+/* A block for each row of the chunk. */
+template <typename real>
+__global__ void __launch_bounds__(THREADS)
+    find_rises(sg_cuda_chunk chunk, const real *__restrict__ before, const real *__restrict__ after,
+               double *rises)
+{
+    __shared__ double shared[WARPS];
+    const real *a = before + blockIdx.x * chunk.lead, *b = after + blockIdx.x * chunk.lead;
+    double *to = &rises[chunk.row + blockIdx.x], most = 0;
+    for (size_t v = threadIdx.x; v < chunk.n; v += THREADS) {
+        double rise = (double)b[v] - (double)a[v];
+        most = rise > most ? rise : most;
+    }
+    most = sg_block_max(most, shared);
+    if (threadIdx.x == 0)
+        *to = chunk.token > 0 && *to > most ? *to : most;
+}
+
 template <typename real> cudaError_t launch_draw(const sg_cuda_head *head, size_t count)
 {
     return SG_LAUNCH(draw<real>, (unsigned)count, THREADS, 0, head->stream, head->layer,
@@ -157,6 +189,53 @@ cudaError_t launch_compare(const sg_cuda_head *a, const sg_cuda_head *b, const s
                      sg_cuda_head_at<real>(b, SG_CUDA_ROOM_LOGITS),
                      sg_cuda_head_at<double>(b, SG_CUDA_ROOM_LOG_NORM),
                      sg_cuda_head_at<double>(a, SG_CUDA_ROOM_SUMS));
+}
+
+template <typename real>
+cudaError_t launch_rises(const sg_cuda_head *a, const sg_cuda_head *b, const sg_cuda_chunk &chunk,
+                         size_t count)
+{
+    real *before = sg_cuda_head_at<real>(a, SG_CUDA_ROOM_LOGITS);
+    cudaError_t code = cudaSuccess;
+    if (count > 0)
+        code = SG_LAUNCH(forbid<real>, (unsigned)((count + THREADS - 1) / THREADS), THREADS, 0,
+                         a->stream, chunk, count, sg_cuda_head_at<int32_t>(a, SG_CUDA_ROOM_TOKENS),
+                         sg_cuda_head_at<uint32_t>(a, SG_CUDA_ROOM_ROWS), before);
+    return code != cudaSuccess
+               ? code
+               : SG_LAUNCH(find_rises<real>, (unsigned)chunk.m, THREADS, 0, a->stream, chunk,
+                           before, sg_cuda_head_at<real>(b, SG_CUDA_ROOM_LOGITS),
+                           sg_cuda_head_at<double>(a, SG_CUDA_ROOM_SUMS));
+}
+
+/* The same chunk of both layers, one after the other, each time looked at with `look`; what stands for the rows is
+ * [rows][numbers] in SG_CUDA_ROOM_SUMS of a. */
+template <typename function>
+sg_status look_at_both(sg_cuda_head *a, sg_cuda_head *b, size_t numbers, double *sums,
+                       function look, sg_error *error)
+{
+    size_t rows = a->rows, bytes = rows * numbers * sizeof *sums;
+    sg_cuda_chunk chunk, other;
+    sg_status status = sg_cuda_head_reserve(a, SG_CUDA_ROOM_SUMS, bytes, error);
+    if (status == SG_OK)
+        status = sg_cuda_chunk_first(a, rows, &chunk, error);
+    if (status == SG_OK)
+        status = sg_cuda_head_reserve(b, SG_CUDA_ROOM_LOGITS,
+                                      chunk.most * chunk.lead * sg_cuda_head_real(b), error);
+    for (bool more = true; more && status == SG_OK;
+         more = status == SG_OK && sg_cuda_chunk_next(a, rows, &chunk)) {
+        other = chunk;
+        status = sg_cuda_head_chunk_logits(a, &chunk, a->rooms[SG_CUDA_ROOM_HIDDEN].at, error);
+        if (status == SG_OK)
+            status = sg_cuda_head_chunk_logits(b, &other, b->rooms[SG_CUDA_ROOM_HIDDEN].at, error);
+        if (status == SG_OK)
+            status = sg_cuda_stream_wait(b->stream, error);
+        if (status == SG_OK)
+            status = sg_cuda_check(look(chunk), looking, error);
+        if (status == SG_OK)
+            status = sg_cuda_stream_wait(a->stream, error); /* before b's logits change */
+    }
+    return status ? status : sg_cuda_head_get(a, SG_CUDA_ROOM_SUMS, sums, bytes, error);
 }
 
 } // namespace
@@ -229,29 +308,30 @@ extern "C" sg_status sg_cuda_head_observe(sg_cuda_head *head, size_t split, sg_c
 extern "C" sg_status sg_cuda_head_diverge(sg_cuda_head *a, sg_cuda_head *b, double *sums,
                                           sg_error *error)
 {
-    size_t rows = a->rows, bytes = rows * 3 * sizeof *sums;
-    sg_cuda_chunk chunk, other;
-    sg_status status = sg_cuda_head_reserve(a, SG_CUDA_ROOM_SUMS, bytes, error);
+    auto look = [a, b](const sg_cuda_chunk &chunk) {
+        return a->layer.precision == SG_FP32 ? launch_compare<float>(a, b, chunk)
+                                             : launch_compare<double>(a, b, chunk);
+    };
+    return look_at_both(a, b, 3, sums, look, error);
+}
+
+extern "C" sg_status sg_cuda_head_rise(sg_cuda_head *a, sg_cuda_head *b, double sharpness,
+                                       size_t count, const int32_t *tokens, const uint32_t *row,
+                                       double *rises, sg_error *error)
+{
+    double sharpness_a = a->layer.sharpness, sharpness_b = b->layer.sharpness;
+    auto look = [a, b, count](const sg_cuda_chunk &chunk) {
+        return a->layer.precision == SG_FP32 ? launch_rises<float>(a, b, chunk, count)
+                                             : launch_rises<double>(a, b, chunk, count);
+    };
+    sg_status status =
+        sg_cuda_head_put(a, SG_CUDA_ROOM_TOKENS, tokens, count * sizeof *tokens, error);
     if (status == SG_OK)
-        status = sg_cuda_chunk_first(a, rows, &chunk, error);
+        status = sg_cuda_head_put(a, SG_CUDA_ROOM_ROWS, row, count * sizeof *row, error);
+    a->layer.sharpness = b->layer.sharpness = sharpness;
     if (status == SG_OK)
-        status = sg_cuda_head_reserve(b, SG_CUDA_ROOM_LOGITS,
-                                      chunk.most * chunk.lead * sg_cuda_head_real(b), error);
-    for (bool more = true; more && status == SG_OK;
-         more = status == SG_OK && sg_cuda_chunk_next(a, rows, &chunk)) {
-        other = chunk;
-        status = sg_cuda_head_chunk_logits(a, &chunk, a->rooms[SG_CUDA_ROOM_HIDDEN].at, error);
-        if (status == SG_OK)
-            status = sg_cuda_head_chunk_logits(b, &other, b->rooms[SG_CUDA_ROOM_HIDDEN].at, error);
-        if (status == SG_OK)
-            status = sg_cuda_stream_wait(b->stream, error);
-        if (status == SG_OK)
-            status =
-                sg_cuda_check(a->layer.precision == SG_FP32 ? launch_compare<float>(a, b, chunk)
-                                                            : launch_compare<double>(a, b, chunk),
-                              looking, error);
-        if (status == SG_OK)
-            status = sg_cuda_stream_wait(a->stream, error); /* before b's logits change */
-    }
-    return status ? status : sg_cuda_head_get(a, SG_CUDA_ROOM_SUMS, sums, bytes, error);
+        status = look_at_both(a, b, 1, rises, look, error);
+    a->layer.sharpness = sharpness_a;
+    b->layer.sharpness = sharpness_b;
+    return status;
 }
