@@ -278,7 +278,7 @@ START_TEST(replayed_routes_keep_the_set_and_live_gates)
     objective(pass, old, p);
     ck_assert_mem_eq(p->log_prob, first, sizeof first);
     /* Other parameters choose other experts, but replay does not. */
-    sg_net_copy(now, old);
+    ck_assert(!sg_net_copy(now, old, NULL));
     shake(now, 0.4, 30);
     objective(pass, now, p);
     sg_net_routes(pass, again);
@@ -413,7 +413,7 @@ START_TEST(single_precision_stays_near_double_and_threads_change_no_bit)
         objective(pass, narrow, p);
         ck_assert(!sg_net_backward(pass, narrow, p->push, SG_DIFFUSE_KEEP, slope, NULL));
         if (k == 0)
-            sg_net_copy(first, slope);
+            ck_assert(!sg_net_copy(first, slope, NULL));
         ck_assert_mem_eq(slope->values, first->values, slope->size * sizeof(float));
         for (size_t i = 0; i < COUNT; i++)
             ck_assert_double_eq_tol(p->log_prob[i], log_prob[i], 5e-6);
@@ -519,7 +519,7 @@ START_TEST(stored_parameters_come_back_bit_for_bit)
     sg_net *net = net_new(&c, 13), *other = net_new(&c, 14);
     size_t size = sg_net_stored_bytes(net);
     char *bytes = malloc(size);
-    sg_net_write(net, bytes);
+    ck_assert(!sg_net_write(net, bytes, NULL));
     ck_assert_int_eq(sg_net_read(other, bytes, size - 8, &error), SG_EDATA);
     ck_assert_int_eq(sg_net_read(other, bytes, 10, &error), SG_EDATA);
     bytes[size / 2] ^= 4;
@@ -545,10 +545,10 @@ START_TEST(parameters_are_held_in_another_format)
 {
     sg_net_config c = small(1);
     sg_net *net = net_new(&c, 15), *cast = net_new(&c, 0);
-    sg_net_emulate(cast, net, SG_SAMPLER_BF16, 0, 0, 0);
+    ck_assert(!sg_net_emulate(cast, net, SG_SAMPLER_BF16, 0, 0, 0, NULL));
     c.precision = SG_FP32;
     sg_net *narrow = net_new(&c, 15), *narrow_cast = net_new(&c, 0);
-    sg_net_emulate(narrow_cast, narrow, SG_SAMPLER_BF16, 0, 0, 0);
+    ck_assert(!sg_net_emulate(narrow_cast, narrow, SG_SAMPLER_BF16, 0, 0, 0, NULL));
     for (size_t i = 0; i < net->size; i++) {
         double x = ((double *)net->values)[i];
         ck_assert_double_eq(((double *)cast->values)[i], sg_sampler_round(x, SG_SAMPLER_BF16));
@@ -556,7 +556,7 @@ START_TEST(parameters_are_held_in_another_format)
                            (float)sg_sampler_round((double)(float)x, SG_SAMPLER_BF16));
     }
     /* Noise of a relative size, the same at the same address. */
-    sg_net_emulate(cast, net, SG_SAMPLER_EXACT, 0.01, 3, 4);
+    ck_assert(!sg_net_emulate(cast, net, SG_SAMPLER_EXACT, 0.01, 3, 4, NULL));
     double sum = 0, count = 0;
     const sg_tensor *t = sg_net_tensor(net, "weights");
     for (size_t i = t->offset; i < t->rows * t->columns; i++, count++)

@@ -330,8 +330,10 @@ START_TEST(projections_take_the_push_from_unsampled_tokens)
         draw(policy, a);
         for (size_t i = 0; i < COUNT * ROOM; i++)
             ck_assert_int_ne(a->tokens[i], V - 1);
+        ck_assert(!sg_net_fetch(net, NULL));
         double before = sg_net_get(net, bias, V - 1, 0);
         ck_assert(!policy->methods->update(policy, &step, &a->responses, a->push, NULL, NULL));
+        ck_assert(!sg_net_fetch(net, NULL));
         moved[projection] = fabs(sg_net_get(net, bias, V - 1, 0) - before);
         sg_policy_free(policy);
     }
@@ -360,6 +362,7 @@ START_TEST(the_head_alone_is_projected)
         step.projection = kinds[k];
         ck_assert(
             !policy[k]->methods->update(policy[k], &step, &a->responses, a->push, NULL, NULL));
+        ck_assert(!sg_net_fetch(net[k], NULL));
     }
     for (size_t i = 0; i < net[0]->tensor_count; i++) {
         const sg_tensor *t = &net[0]->tensors[i];
@@ -408,6 +411,7 @@ START_TEST(the_output_layer_is_watched)
     sg_policy_step step = {.optimizer = {.lr = rules[_i] == SG_RULE_SGD ? 1 : 0.01}, .time = 1};
     ck_assert(!policy->methods->update(policy, &step, &a->responses, a->push, &change, &error));
     const sg_net *before = sg_net_policy_net(old), *after = sg_net_policy_net(policy);
+    ck_assert(!sg_net_fetch(before, &error) && !sg_net_fetch(after, &error));
     ck_assert_double_eq_tol(look.row_norm_head, row_norms(before, 0, HEAD), 1e-14);
     ck_assert_double_eq_tol(look.row_norm_tail, row_norms(before, HEAD, V), 1e-14);
     double norm2[2] = {0}, drift2 = 0;

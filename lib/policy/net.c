@@ -67,9 +67,11 @@ static void lay_out(sg_net *net, const sg_net_config *c)
         net->tensors[1].over_vocabulary = true;
         net->tensors[1].trained = c->bias == SG_NET_BIAS_TRAINED;
     }
+    net->resident = net->size;
     if (c->frozen_features)
         return;
     add_tensor(net, "tokens", -1, c->window > 0 && !c->tied ? vocabulary : 0, d);
+    net->resident = net->size;
     add_tensor(net, "prompts", -1, c->prompt_length > 0 ? c->prompt_symbols : 0, d);
     add_tensor(net, "positions", -1, c->length, d);
     add_tensor(net, "mix", -1, c->length * slots, d);
@@ -89,14 +91,26 @@ size_t sg_net_bytes(const sg_net_config *config)
     return net.size * sg_real_size(config->precision);
 }
 
-sg_status sg_net_alloc(sg_net **out, const sg_net_config *config, sg_error *error)
+/* Gaps, and tensors that are not on a device: what is not touched takes no memory. */
+static void clear(sg_net *net, size_t real)
+{
+    for (size_t i = 0; i < net->tensor_count; i++) {
+        const sg_tensor *t = &net->tensors[i];
+        size_t next = i + 1 < net->tensor_count ? t[1].offset : net->size;
+        size_t first = t->offset < net->resident ? t->offset + t->rows * t->columns : t->offset;
+        memset((char *)net->values + first * real, 0, (next - first) * real);
+    }
+}
+
+sg_status sg_net_alloc_on(sg_net **out, const sg_net_config *config, sg_backend_kind backend,
+                          sg_error *error)
 {
     *out = NULL;
     sg_status status = sg_net_check(config, error);
     if (status)
         return status;
     sg_net *net = malloc(sizeof *net);
-    size_t bytes = sg_net_bytes(config);
+    size_t bytes = sg_net_bytes(config), real = sg_real_size(config->precision);
     void *values = net ? sg_matrix_alloc(bytes) : NULL;
     if (!values) {
         free(net);
@@ -107,22 +121,53 @@ sg_status sg_net_alloc(sg_net **out, const sg_net_config *config, sg_error *erro
     }
     lay_out(net, config);
     net->values = values;
-    memset(values, 0, bytes);
+    if (backend == SG_BACKEND_CUDA)
+        status = sg_cuda_flat_alloc(&net->device, config->precision, net->resident,
+                                    "a net's array over the vocabulary", error);
+    else
+        net->resident = 0;
+    if (status) {
+        sg_net_free(net);
+        return status;
+    }
+    clear(net, real);
     *out = net;
     return SG_OK;
 }
 
+sg_status sg_net_alloc(sg_net **out, const sg_net_config *config, sg_error *error)
+{
+    return sg_net_alloc_on(out, config, SG_BACKEND_CPU, error);
+}
+
 void sg_net_free(sg_net *net)
 {
-    if (net)
+    if (net) {
         free(net->values);
+        sg_cuda_flat_free(net->device);
+    }
     free(net);
 }
 
-void sg_net_copy(sg_net *net, const sg_net *source)
+sg_status sg_net_fetch(const sg_net *net, sg_error *error)
 {
+    return net->device ? sg_cuda_flat_get(net->device, 0, net->resident, net->values, error)
+                       : SG_OK;
+}
+
+sg_status sg_net_store(sg_net *net, sg_error *error)
+{
+    return net->device ? sg_cuda_flat_put(net->device, 0, net->resident, net->values, error)
+                       : SG_OK;
+}
+
+sg_status sg_net_copy(sg_net *net, const sg_net *source, sg_error *error)
+{
+    size_t real = sg_real_size(net->config.precision), byte = net->resident * real;
     net->feature_seed = source->feature_seed;
-    memcpy(net->values, source->values, net->size * sg_real_size(net->config.precision));
+    memcpy((char *)net->values + byte, (const char *)source->values + byte,
+           net->size * real - byte);
+    return net->device ? sg_cuda_flat_copy(net->device, source->device, error) : SG_OK;
 }
 
 size_t sg_net_slots(const sg_net_config *config)

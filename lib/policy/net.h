@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "core/status.h"
+#include "policy/flat.h"
 #include "policy/head.h"
 #include "policy/optimizer.h"
 #include "policy/prior.h"
@@ -59,7 +60,11 @@ typedef struct sg_net_config {
 sg_status sg_net_check(const sg_net_config *config, sg_error *error);
 
 /* A point in the space of parameters: a policy, an older policy, a gradient, a step. Its numbers
- * are one flat array of the configuration's precision, divided into tensors; gaps are 0. */
+ * are one flat array of the configuration's precision, divided into tensors; gaps are 0.
+ *
+ * With a device, the tensors that run over the vocabulary ("weights", "bias", "tokens") are there
+ * and stay there; they come first. `values` has room for them, which is good between a
+ * sg_net_fetch and the next change, and takes no memory before the first of those. */
 typedef struct sg_net {
     sg_net_config config;
     uint64_t feature_seed; /* of the frozen features */
@@ -67,6 +72,8 @@ typedef struct sg_net {
     size_t tensor_count;
     size_t size; /* numbers */
     void *values;
+    sg_cuda_flat *device; /* NULL: everything is in `values` */
+    size_t resident;      /* numbers 0..resident-1 are on the device */
 } sg_net;
 
 /* Bytes of the numbers of one sg_net. */
@@ -74,13 +81,25 @@ size_t sg_net_bytes(const sg_net_config *config);
 
 /* All zero. SG_EARGUMENT, SG_ENOMEM (the sentence says how much was needed). */
 sg_status sg_net_alloc(sg_net **net, const sg_net_config *config, sg_error *error);
+/* With the vocabulary's tensors on that backend. Calls that can fail may then also return what
+ * backend/cuda/device.h says. */
+sg_status sg_net_alloc_on(sg_net **net, const sg_net_config *config, sg_backend_kind backend,
+                          sg_error *error);
 void sg_net_free(sg_net *net);
+/* The vocabulary's tensors from the device to `values` and back, for a look at single numbers, or
+ * to set them; nothing to do without a device. Slow: all of them travel. */
+sg_status sg_net_fetch(const sg_net *net, sg_error *error);
+sg_status sg_net_store(sg_net *net, sg_error *error);
+static inline sg_flat sg_net_flat(const sg_net *net)
+{
+    return (sg_flat){net->config.precision, net->size, net->values, net->device, net->resident};
+}
 
 /* The start described above; random numbers of the stream SG_STREAM_INIT of `seed`. SG_ENOMEM. */
 sg_status sg_net_init(sg_net *net, uint64_t seed, sg_error *error);
 
-/* Numbers and feature seed, between equal configurations. */
-void sg_net_copy(sg_net *net, const sg_net *source);
+/* Numbers and feature seed, between equal configurations on one backend. Fails on a device only. */
+sg_status sg_net_copy(sg_net *net, const sg_net *source, sg_error *error);
 
 /* A tensor by name, NULL if there is none: "weights", "bias", "tokens", "prompts", "positions",
  * "mix", "final_gain", and in block 0 "gain0", "router0", "inner0", "outer0". Experts lie below
@@ -89,10 +108,11 @@ const sg_tensor *sg_net_tensor(const sg_net *net, const char *name);
 double sg_net_get(const sg_net *net, const sg_tensor *tensor, size_t row, size_t column);
 void sg_net_set(sg_net *net, const sg_tensor *tensor, size_t row, size_t column, double value);
 
-/* The exact state as bytes and back: sg_net_stored_bytes of them. read returns SG_EDATA when the
- * bytes are cut, corrupt, or of another configuration; net is then unchanged. */
+/* The exact state as bytes and back: sg_net_stored_bytes of them, the same for the CPU and a device.
+ * write fails on a device only; read returns SG_EDATA when the bytes are cut, corrupt, or of another
+ * configuration; net is then unchanged. */
 size_t sg_net_stored_bytes(const sg_net *net);
-void sg_net_write(const sg_net *net, void *bytes);
+sg_status sg_net_write(const sg_net *net, void *bytes, sg_error *error);
 sg_status sg_net_read(sg_net *net, const void *bytes, size_t size, sg_error *error);
 
 /* ---- positions: N tokens in their contexts */
@@ -127,8 +147,8 @@ size_t sg_net_unroll(const sg_net_config *config, const sg_net_sequences *sequen
  * computation, and their pushes are summed. Rows are numbered as they first occur. */
 typedef struct sg_net_pass sg_net_pass;
 sg_net_pass *sg_net_pass_alloc(void); /* NULL: no memory */
-/* With the output layer on that backend, everything else on the CPU. Calls may then also return what
- * backend/cuda/device.h says. */
+/* With the output layer on that backend, everything else on the CPU, for nets of that backend and of the
+ * CPU. Calls may then also return what backend/cuda/device.h says. */
 sg_net_pass *sg_net_pass_alloc_on(sg_backend_kind backend);
 /* How its output layer multiplies: see sg_head_pass_matmul. */
 sg_status sg_net_pass_matmul(sg_net_pass *pass, sg_matmul matmul, sg_error *error);
@@ -194,8 +214,8 @@ sg_status sg_net_rollout(sg_net_pass *pass, const sg_net *net, const sg_net_draw
 
 /* The parameters as another engine would hold them: each one is multiplied by
  * (1 + noise * normal), then rounded to the nearest number of the format. Noise: stream SG_STREAM_NOISE of (seed, step). net and source
- * may be the same. */
-void sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format format, double noise,
-                    uint64_t seed, uint32_t step);
+ * may be the same. Fails on a device only, where it is slow: all parameters travel. */
+sg_status sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format format, double noise,
+                         uint64_t seed, uint32_t step, sg_error *error);
 
 #endif

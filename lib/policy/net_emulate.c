@@ -15,9 +15,12 @@ static float round_bf16(float x)
     return u.number;
 }
 
-void sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format format, double noise,
-                    uint64_t seed, uint32_t step)
+sg_status sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format format, double noise,
+                         uint64_t seed, uint32_t step, sg_error *error)
 {
+    sg_status status = sg_net_fetch(source, error);
+    if (status)
+        return status;
     bool narrow = net->config.precision == SG_FP32;
     net->feature_seed = source->feature_seed;
 #pragma omp parallel for schedule(static) if (net->size > 1 << 16)
@@ -39,4 +42,5 @@ void sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format format,
                 ((double *)net->values)[j] = sg_sampler_round(x, format);
         }
     }
+    return sg_net_store(net, error);
 }

@@ -101,5 +101,5 @@ sg_status sg_net_init(sg_net *net, uint64_t seed, sg_error *error)
                 fill_normal(net, t, row, own, seed);
         }
     }
-    return SG_OK;
+    return sg_net_store(net, error);
 }

@@ -52,14 +52,27 @@ static size_t expert_count(const sg_net_config *c)
     return c->experts > 1 ? c->experts : 1;
 }
 
+/* With the embeddings that were fetched in the place of a table on a device. */
+static sg_net_view look(const sg_net *net, void *embeddings)
+{
+    sg_net_view view = sg_net_look(net);
+    if (net->device)
+        view.tokens = embeddings;
+    return view;
+}
+
 /* The embedding in a slot: which table, which row; NULL when the slot is empty. */
-static void *embedding(const sg_net_view *view, const sg_net_config *c, size_t slot, int32_t symbol,
-                       size_t *row)
+static void *embedding(const sg_net_pass *pass, const sg_net_view *view, const sg_net_config *c,
+                       size_t slot, int32_t symbol, size_t *row)
 {
     *row = (size_t)symbol;
     if (symbol < 0)
         return NULL;
-    return slot < c->prompt_length ? view->prompts : view->tokens;
+    if (slot < c->prompt_length)
+        return view->prompts;
+    if (pass->embeddings.count)
+        *row = sg_net_embeddings_row(pass, symbol);
+    return view->tokens;
 }
 
 #define SG_REAL float

@@ -32,6 +32,7 @@ void sg_net_pass_free(sg_net_pass *pass)
     sg_head_pass_free(pass->head);
     free(pass->grouping.bytes);
     free(pass->state.bytes);
+    free(pass->embeddings.bytes);
     free(pass);
 }
 
@@ -49,7 +50,8 @@ sg_net_view sg_net_look(const sg_net *net)
                  {"final_gain", &view.final_gain}};
     for (size_t i = 0; i < net->tensor_count; i++) {
         const sg_tensor *t = &net->tensors[i];
-        void *at = values + t->offset * real;
+        void *at = t->offset < net->resident ? sg_cuda_flat_at(net->device, t->offset)
+                                             : values + t->offset * real;
         for (size_t k = 0; k < sizeof plain / sizeof *plain; k++)
             if (strcmp(t->name, plain[k].name) == 0)
                 *plain[k].slot = at;
@@ -77,7 +79,8 @@ sg_head sg_net_head(const sg_net *net, double sharpness)
                      .precision = net->config.precision,
                      .sharpness = sharpness,
                      .weights = view.weights,
-                     .bias = view.bias};
+                     .bias = view.bias,
+                     .resident = net->device != NULL};
 }
 
 /* ---- rows: a hash table over contexts */
@@ -269,6 +272,8 @@ sg_status sg_net_features_only(sg_net_pass *pass, const sg_net *net, const sg_ne
     if (!status)
         status = make_room(pass, c, error);
     if (!status)
+        status = sg_net_embeddings_fetch(pass, net, error);
+    if (!status)
         sg_net_kernels_of[c->precision].forward(pass, net);
     return status;
 }
@@ -286,6 +291,24 @@ sg_status sg_net_forward(sg_net_pass *pass, const sg_net *net, const sg_net_batc
                            log_prob, error);
 }
 
+/* What the output layer does not write. */
+static sg_status clear_rest(sg_net *gradient, sg_error *error)
+{
+    size_t real = sg_real_size(gradient->config.precision);
+    sg_status status = SG_OK;
+    for (size_t i = 0; i < gradient->tensor_count && !status; i++) {
+        const sg_tensor *t = &gradient->tensors[i];
+        size_t n = t->rows * t->columns;
+        if (t->over_vocabulary)
+            continue;
+        if (t->offset < gradient->resident)
+            status = sg_cuda_flat_zero(gradient->device, t->offset, n, error);
+        else
+            memset((char *)gradient->values + t->offset * real, 0, n * real);
+    }
+    return status;
+}
+
 sg_status sg_net_backward(sg_net_pass *pass, const sg_net *net, const double *pushes,
                           sg_diffuse diffuse, sg_net *gradient, sg_error *error)
 {
@@ -293,20 +316,17 @@ sg_status sg_net_backward(sg_net_pass *pass, const sg_net *net, const double *pu
     sg_head head = sg_net_head(net, 1 / c->temperature);
     sg_head_samples samples = {pass->batch.count, pass->batch.tokens, pass->row_of};
     sg_net_view out = sg_net_look(gradient);
-    size_t real = sg_real_size(c->precision);
     sg_head_gradient to = {out.weights, out.bias, c->frozen_features ? NULL : pass->dh};
     sg_status status =
         sg_head_backward(pass->head, &head, pass->h, &samples, pushes, diffuse, &to, error);
-    if (!status && !c->frozen_features) {
-        for (size_t i = 0; i < gradient->tensor_count; i++) {
-            const sg_tensor *t = &gradient->tensors[i];
-            char *at = (char *)gradient->values + t->offset * real;
-            if (at != out.weights && at != out.bias)
-                memset(at, 0, t->rows * t->columns * real);
-        }
+    if (status || c->frozen_features)
+        return status;
+    status = clear_rest(gradient, error);
+    if (!status)
+        status = sg_net_embeddings_open(pass, gradient, error);
+    if (!status)
         sg_net_kernels_of[c->precision].backward(pass, net, gradient);
-    }
-    return status;
+    return status ? status : sg_net_embeddings_close(pass, gradient, error);
 }
 
 sg_status sg_net_observe(sg_net_pass *pass, const sg_net *net, sg_row_observation *observation,

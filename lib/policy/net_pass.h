@@ -42,9 +42,16 @@ struct sg_net_pass {
         void *bytes;
         size_t size;
     } grouping, state;
+    struct { /* of tokens in contexts, while their table is on a device */
+        void *bytes;
+        size_t size;
+        size_t count;           /* 0: the table is at hand */
+        int32_t *tokens;        /* [count], rising */
+        void *rows, *gradients; /* [count][width] */
+    } embeddings;
 };
 
-/* Where a net's tensors are. NULL where there is none. */
+/* Where a net's tensors are. NULL where there is none. Addresses of the device where they are there. */
 typedef struct sg_net_view {
     void *weights, *bias, *tokens, *prompts, *positions, *mix, *final_gain;
     struct {
@@ -56,6 +63,14 @@ sg_net_view sg_net_look(const sg_net *net);
 /* Everything of sg_net_forward but the output layer. */
 sg_status sg_net_features_only(sg_net_pass *pass, const sg_net *net, const sg_net_batch *batch,
                                sg_error *error);
+
+/* The embeddings that the pass needs, from the device, when they are there; their gradients, from what the output
+ * layer has put there; and these back. */
+sg_status sg_net_embeddings_fetch(sg_net_pass *pass, const sg_net *net, sg_error *error);
+sg_status sg_net_embeddings_open(sg_net_pass *pass, const sg_net *gradient, sg_error *error);
+sg_status sg_net_embeddings_close(sg_net_pass *pass, sg_net *gradient, sg_error *error);
+/* Row of a token of the contexts in embeddings.rows. */
+size_t sg_net_embeddings_row(const sg_net_pass *pass, int32_t token);
 
 /* Features h of all rows; the gradients of everything below the output layer, added up from dh. */
 typedef struct sg_net_kernels {

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/cuda/device.h"
 #include "core/isa.h"
 #include "core/rng.h"
 #include "policy/net_matrix.h"
@@ -28,6 +27,7 @@ static void release(sg_policy *policy)
     sg_net_policy *self = sg_net_policy_of(policy);
     sg_net_free(self->net);
     sg_net_free(self->gradient);
+    sg_net_free(self->old);
     sg_tensor_optimizer_free(self->optimizer);
     sg_net_pass_free(self->pass);
     sg_net_pass_free(self->after);
@@ -96,20 +96,17 @@ static sg_status log_prob_of(sg_policy *policy, const sg_responses *responses, d
 
 /* ---- making, copying, storing */
 
-static sg_status copy(sg_policy *policy, const sg_policy *source, sg_error *error)
-{
-    (void)error;
-    sg_net_copy(sg_net_policy_of(policy)->net, sg_net_policy_of(source)->net);
-    sg_tensor_optimizer_copy(sg_net_policy_of(policy)->optimizer,
-                             sg_net_policy_of(source)->optimizer);
-    return SG_OK;
-}
-
 static sg_status adopt(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
-    (void)error;
-    sg_net_copy(sg_net_policy_of(policy)->net, sg_net_policy_of(source)->net);
-    return SG_OK;
+    return sg_net_copy(sg_net_policy_of(policy)->net, sg_net_policy_of(source)->net, error);
+}
+
+static sg_status copy(sg_policy *policy, const sg_policy *source, sg_error *error)
+{
+    sg_status status = adopt(policy, source, error);
+    return status ? status
+                  : sg_tensor_optimizer_copy(sg_net_policy_of(policy)->optimizer,
+                                             sg_net_policy_of(source)->optimizer, error);
 }
 
 static void forget(sg_policy *policy)
@@ -121,10 +118,9 @@ static size_t save(const sg_policy *policy, void *to)
 {
     const sg_net_policy *self = sg_net_policy_of(policy);
     size_t first = sg_net_stored_bytes(self->net);
-    if (to) {
-        sg_net_write(self->net, to);
-        sg_tensor_optimizer_write(self->optimizer, (char *)to + first);
-    }
+    if (to && (sg_net_write(self->net, to, NULL) ||
+               sg_tensor_optimizer_write(self->optimizer, (char *)to + first, NULL)))
+        return 0;
     return first + sg_tensor_optimizer_bytes(self->optimizer);
 }
 
@@ -214,15 +210,13 @@ static sg_status make(sg_policy **made, const sg_net_policy_shape *shape, sg_err
                              .vocabulary = c->prior.vocabulary,
                              .bytes = sg_net_policy_bytes(shape, 0),
                              .exact_reward = sg_net_policy_is_exact(shape)};
-    sg_status status = sg_net_alloc(&self->net, c, error);
+    sg_status status = sg_net_alloc_on(&self->net, c, shape->backend, error);
     if (!status)
-        status = sg_net_alloc(&self->gradient, c, error);
+        status = sg_net_alloc_on(&self->gradient, c, shape->backend, error);
     if (!status)
-        status = sg_tensor_optimizer_alloc(&self->optimizer, &shape->rule, c->precision,
-                                           self->net->tensors, self->net->tensor_count,
-                                           self->net->size, error);
-    if (!status && shape->backend == SG_BACKEND_CUDA)
-        status = sg_cuda_use(error);
+        status = sg_tensor_optimizer_alloc_on(&self->optimizer, &shape->rule, c->precision,
+                                              self->net->tensors, self->net->tensor_count,
+                                              self->net->size, self->net->resident, error);
     self->pass = sg_net_pass_alloc_on(shape->backend);
     self->after = sg_net_pass_alloc_on(shape->backend);
     self->symbols = malloc((symbols + 1) * sizeof *self->symbols);

@@ -42,6 +42,7 @@ sg_status sg_net_policy_alloc(sg_policy **policy, const sg_net_policy_shape *sha
  * prompt. */
 bool sg_net_policy_is_exact(const sg_net_policy_shape *shape);
 
+/* Its parameters; sg_net_fetch before a look at numbers that are on a device. */
 sg_net *sg_net_policy_net(sg_policy *policy);
 
 /* The experts that the present parameters choose for the tokens of these responses, whatever is

@@ -53,19 +53,14 @@ static void average(const sg_net_policy *self, const sg_reward *reward,
 }
 
 /* Mean 2-norm of rows first..end-1 of the output layer; 0 of none. */
-static double row_norm(const sg_net *net, size_t first, size_t end)
+static sg_status row_norm(const sg_net *net, size_t first, size_t end, double *mean,
+                          sg_error *error)
 {
-    const sg_tensor *w = sg_net_tensor(net, "weights");
-    double sum = 0;
-    for (size_t v = first; v < end; v++) {
-        double norm2 = 0;
-        for (size_t k = 0; k < w->columns; k++) {
-            double x = sg_net_get(net, w, v, k);
-            norm2 += x * x;
-        }
-        sum += sqrt(norm2);
-    }
-    return end > first ? sum / (double)(end - first) : 0;
+    sg_flat numbers = sg_net_flat(net);
+    sg_status status =
+        sg_flat_lengths(&numbers, sg_net_tensor(net, "weights"), first, end, mean, error);
+    *mean /= end > first ? (double)(end - first) : 1;
+    return status;
 }
 
 sg_status sg_net_policy_observe(sg_policy *policy, const sg_reward *reward,
@@ -99,8 +94,11 @@ sg_status sg_net_policy_observe(sg_policy *policy, const sg_reward *reward,
             status = sg_net_observe(self->pass, self->net, seen, error);
         if (!status)
             average(self, reward, &responses, seen, o);
-        o->row_norm_head = row_norm(self->net, 0, self->shape.net.prior.head);
-        o->row_norm_tail = row_norm(self->net, self->shape.net.prior.head, policy->vocabulary);
+        size_t head = self->shape.net.prior.head;
+        if (!status)
+            status = row_norm(self->net, 0, head, &o->row_norm_head, error);
+        if (!status)
+            status = row_norm(self->net, head, policy->vocabulary, &o->row_norm_tail, error);
     }
     free(numbers);
     free(tokens);

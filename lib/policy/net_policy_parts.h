@@ -20,6 +20,7 @@ typedef struct sg_net_policy {
     sg_net_policy_shape shape;
     int32_t *symbols; /* [prompts + heldout][prompt_length] */
     sg_net *net, *gradient;
+    sg_net *old; /* what `net` was before a step that is described; NULL before the first one */
     sg_tensor_optimizer *optimizer;
     sg_net_pass *pass, *after;
     sg_net_positions now, replayed; /* replayed: contexts with their routes */

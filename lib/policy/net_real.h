@@ -48,7 +48,7 @@ static void SG_NAME(embed)(const sg_net_pass *pass, const sg_net *net, const sg_
         memcpy(x, (const SG_REAL *)view->positions + t * d, d * sizeof *x);
         for (size_t s = 0; s < slots; s++) {
             const SG_REAL *table =
-                embedding(view, c, s, pass->batch.contexts[i * slots + s], &symbol);
+                embedding(pass, view, c, s, pass->batch.contexts[i * slots + s], &symbol);
             if (!table)
                 continue;
             const SG_REAL *mix = (const SG_REAL *)view->mix + (t * slots + s) * d;
@@ -70,8 +70,8 @@ static void SG_NAME(embed_back)(const sg_net_pass *pass, const sg_net *net, cons
             position[k] += dx[k];
         for (size_t s = 0; s < slots; s++) {
             int32_t what = pass->batch.contexts[i * slots + s];
-            const SG_REAL *table = embedding(view, c, s, what, &symbol);
-            SG_REAL *dtable = embedding(gradient, c, s, what, &symbol);
+            const SG_REAL *table = embedding(pass, view, c, s, what, &symbol);
+            SG_REAL *dtable = embedding(pass, gradient, c, s, what, &symbol);
             if (!table)
                 continue;
             const SG_REAL *mix = (const SG_REAL *)view->mix + (t * slots + s) * d;
@@ -280,7 +280,7 @@ static void SG_NAME(frozen)(sg_net_pass *pass, const sg_net *net)
 static void SG_NAME(forward)(sg_net_pass *pass, const sg_net *net)
 {
     const sg_net_config *c = &net->config;
-    sg_net_view view = sg_net_look(net);
+    sg_net_view view = look(net, pass->embeddings.rows);
     if (c->frozen_features) {
         SG_NAME(frozen)(pass, net);
         return;
@@ -299,7 +299,8 @@ static void SG_NAME(backward)(sg_net_pass *pass, const sg_net *net, sg_net *grad
 {
     const sg_net_config *c = &net->config;
     size_t d = c->width, m = pass->rows;
-    sg_net_view view = sg_net_look(net), out = sg_net_look(gradient);
+    sg_net_view view = look(net, pass->embeddings.rows),
+                out = look(gradient, pass->embeddings.gradients);
     SG_REAL *dx = pass->dx;
     memset(dx, 0, m * d * sizeof *dx);
     for (size_t r = 0; r < m; r++)

@@ -70,6 +70,8 @@ typedef struct sg_tensor {
     bool trained;         /* optimisers leave it alone otherwise */
 } sg_tensor;
 
+struct sg_flat;
+
 /* State of an optimiser: what survives from step to step. */
 typedef struct sg_tensor_optimizer sg_tensor_optimizer;
 
@@ -77,8 +79,16 @@ typedef struct sg_tensor_optimizer sg_tensor_optimizer;
 sg_status sg_tensor_optimizer_alloc(sg_tensor_optimizer **optimizer, const sg_rule_config *config,
                                     sg_precision precision, const sg_tensor *tensors, size_t count,
                                     size_t size, sg_error *error);
+/* With the state of numbers 0..resident-1, whole tensors, on the CUDA device, where those numbers are
+ * themselves. Calls that can fail may then also return what backend/cuda/device.h says. */
+sg_status sg_tensor_optimizer_alloc_on(sg_tensor_optimizer **optimizer,
+                                       const sg_rule_config *config, sg_precision precision,
+                                       const sg_tensor *tensors, size_t count, size_t size,
+                                       size_t resident, sg_error *error);
 void sg_tensor_optimizer_free(sg_tensor_optimizer *optimizer);
-void sg_tensor_optimizer_copy(sg_tensor_optimizer *optimizer, const sg_tensor_optimizer *source);
+/* Fails on a device only. */
+sg_status sg_tensor_optimizer_copy(sg_tensor_optimizer *optimizer,
+                                   const sg_tensor_optimizer *source, sg_error *error);
 
 /* Zero the state, as at the start. */
 void sg_tensor_optimizer_forget(sg_tensor_optimizer *optimizer);
@@ -99,6 +109,10 @@ typedef struct sg_step_report {
  * the state moves on. All threads; results do not depend on their number. */
 sg_step_report sg_tensor_optimizer_delta(sg_tensor_optimizer *optimizer, const void *parameters,
                                          void *gradient);
+/* The same wherever the numbers are (policy/flat.h), with the same bits. */
+sg_status sg_tensor_optimizer_step(sg_tensor_optimizer *optimizer, const struct sg_flat *parameters,
+                                   const struct sg_flat *gradient, sg_step_report *report,
+                                   sg_error *error);
 
 /* parameters += scale * delta, over `size` numbers. */
 void sg_tensor_add(sg_precision precision, size_t size, double scale, const void *delta,
@@ -112,10 +126,12 @@ double sg_tensor_optimizer_second(const sg_tensor_optimizer *optimizer, size_t t
                                   size_t column);
 uint64_t sg_tensor_optimizer_time(const sg_tensor_optimizer *optimizer);
 
-/* The exact state as bytes and back. write needs sg_tensor_optimizer_bytes; read returns SG_EDATA
+/* The exact state as bytes and back, the same for the CPU and a device. write needs
+ * sg_tensor_optimizer_bytes, and fails on a device only; read returns SG_EDATA
  * for bytes of another configuration of tensors or of another rule. */
 size_t sg_tensor_optimizer_bytes(const sg_tensor_optimizer *optimizer);
-void sg_tensor_optimizer_write(const sg_tensor_optimizer *optimizer, void *bytes);
+sg_status sg_tensor_optimizer_write(const sg_tensor_optimizer *optimizer, void *bytes,
+                                    sg_error *error);
 sg_status sg_tensor_optimizer_read(sg_tensor_optimizer *optimizer, const void *bytes, size_t size,
                                    sg_error *error);
 

@@ -17,15 +17,17 @@ static sg_policy *older(const sg_run *run, size_t rollout)
 }
 
 /* What draws: those parameters, or what the inference engine makes of a net's. */
-static sg_policy *sampler_of(const sg_run *run, size_t rollout)
+static sg_status find_sampler(const sg_run *run, size_t rollout, sg_policy **sampler,
+                              sg_error *error)
 {
     sg_policy *source = older(run, rollout);
+    *sampler = source;
     if (run->engine == NULL)
-        return source;
-    sg_net_emulate(sg_net_policy_net(run->engine), sg_net_policy_net(source),
-                   (sg_sampler_format)run->config->rollout.precision,
-                   run->config->rollout.weight_noise, run->seed, (uint32_t)rollout);
-    return run->engine;
+        return SG_OK;
+    *sampler = run->engine;
+    return sg_net_emulate(sg_net_policy_net(run->engine), sg_net_policy_net(source),
+                          (sg_sampler_format)run->config->rollout.precision,
+                          run->config->rollout.weight_noise, run->seed, (uint32_t)rollout, error);
 }
 
 void sg_run_blank(const sg_responses *responses)
@@ -49,10 +51,12 @@ static sg_status draw(sg_run *run, size_t rollout, sg_error *error)
                                       .noise = config->rollout.noise,
                                       .format = (sg_sampler_format)config->rollout.precision,
                                       .raw = config->rollout.logp == 1}};
-    sg_policy *sampler = sampler_of(run, rollout);
+    sg_policy *sampler;
+    sg_status status = find_sampler(run, rollout, &sampler, error);
     if (config->policy.kind == SG_POLICY_NET) /* its parameters were rounded */
         how.sampler.format = SG_SAMPLER_EXACT;
-    sg_status status = methods->draw(sampler, &how, &run->rollout, run->logp_rollout, error);
+    if (status == SG_OK)
+        status = methods->draw(sampler, &how, &run->rollout, run->logp_rollout, error);
     if (status == SG_OK)
         status = sg_run_record_routes(run, sampler, error);
     if (status != SG_OK)

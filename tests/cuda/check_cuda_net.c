@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The neural policy whose parameters live on the device, beside the CPU's: the same bits. With a vocabulary of one
+ * tile, which has one part of the features' gradient on both sides, this holds for whole nets. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/rng.h"
+#include "policy/net_matrix.h"
+#include "policy/net_policy.h"
+#include "sim/simulate.h"
+
+/* ---- optimisers and sums on tensors */
+
+enum { ROWS = 1301, COLUMNS = 37, FIXED = 40, PLAIN = 500, SIZE = 48144 + 48 + 512 };
+static const sg_tensor tensors[] = {{"weights", 0, ROWS, COLUMNS, true, true},
+                                    {"bias", 48144, FIXED, 1, true, false},
+                                    {"inner", 48192, PLAIN, 1, false, true}};
+enum { RESIDENT = 48192 };
+
+static const sg_rule_config rules[] = {
+    {SG_RULE_SGD, 0.3, 0, 0, 0, 0, 0, {SG_SCHEDULE_CONSTANT, 0, 0, 0}},
+    {SG_RULE_MOMENTUM, 0.2, 0.9, 0, 0, 0, 3, {SG_SCHEDULE_CONSTANT, 0, 0, 0}},
+    {SG_RULE_ADAM, 0.02, 0.9, 0.999, 0, 0, 0, {SG_SCHEDULE_LINEAR, 2, 9, 0.1}},
+    {SG_RULE_ADAMW, 0.02, 0.9, 0.95, 1e-8, 0.1, 2, {SG_SCHEDULE_CONSTANT, 3, 0, 0}},
+    {SG_RULE_COUPLED_ADAM, 0.02, 0.9, 0.95, 1e-6, 0, 1.5, {SG_SCHEDULE_CONSTANT, 0, 0, 0}},
+};
+enum { RULES = sizeof rules / sizeof *rules };
+
+static void set(sg_precision precision, void *array, size_t i, double x)
+{
+    if (precision == SG_FP32)
+        ((float *)array)[i] = (float)x;
+    else
+        ((double *)array)[i] = x;
+}
+
+static void fill(sg_precision precision, uint32_t what, void *array)
+{
+    memset(array, 0, SIZE * sg_real_size(precision));
+    for (size_t t = 0; t < 3; t++)
+        for (size_t i = 0; i < tensors[t].rows * tensors[t].columns; i++) {
+            uint32_t bits = ((uint32_t)i + 77777 * what + 7 * (uint32_t)t) * 2654435761u;
+            double x = (double)(bits >> 8) * 0x1p-24 - 0.5;
+            set(precision, array, tensors[t].offset + i, bits % 11 == 0 ? 0 : x);
+        }
+}
+
+static sg_flat flat_new(sg_precision precision, sg_backend_kind backend)
+{
+    sg_flat flat = {precision, SIZE, calloc(SIZE, sg_real_size(precision)), NULL, 0};
+    if (backend == SG_BACKEND_CUDA) {
+        flat.resident = RESIDENT;
+        ck_assert(!sg_cuda_flat_alloc(&flat.device, precision, RESIDENT, "a test", NULL));
+    }
+    return flat;
+}
+
+static void flat_put(sg_flat *flat, uint32_t what)
+{
+    fill(flat->precision, what, flat->host);
+    if (flat->device)
+        ck_assert(!sg_cuda_flat_put(flat->device, 0, RESIDENT, flat->host, NULL));
+}
+
+static void flat_fetch(sg_flat *flat)
+{
+    if (flat->device)
+        ck_assert(!sg_cuda_flat_get(flat->device, 0, RESIDENT, flat->host, NULL));
+}
+
+static void flat_free(sg_flat *flat)
+{
+    free(flat->host);
+    sg_cuda_flat_free(flat->device);
+}
+
+/* Everything that an optimiser leaves behind. */
+typedef struct trace {
+    sg_step_report report[3];
+    double norm2[3], columns[COLUMNS], lengths[2], second;
+    char *theta, *state;
+    size_t size;
+} trace;
+
+static trace follow(const sg_rule_config *rule, sg_precision precision, sg_backend_kind backend)
+{
+    trace t;
+    sg_tensor_optimizer *o, *other;
+    sg_flat theta = flat_new(precision, backend), g = flat_new(precision, backend);
+    size_t resident = theta.resident;
+    memset(&t, 0, sizeof t);
+    ck_assert(!sg_tensor_optimizer_alloc_on(&o, rule, precision, tensors, 3, SIZE, resident, NULL));
+    ck_assert(
+        !sg_tensor_optimizer_alloc_on(&other, rule, precision, tensors, 3, SIZE, resident, NULL));
+    flat_put(&theta, 0);
+    for (uint32_t step = 0; step < 3; step++) {
+        flat_put(&g, step + 1);
+        ck_assert(!sg_tensor_optimizer_step(o, &theta, &g, &t.report[step], NULL));
+        ck_assert(!sg_flat_add(&g, 1, &theta, NULL));
+    }
+    for (int k = 0; k < 3; k++)
+        ck_assert(!sg_flat_norm2(&g, &tensors[k], &t.norm2[k], NULL));
+    ck_assert(!sg_flat_columns(&g, &tensors[0], t.columns, NULL));
+    ck_assert(!sg_flat_lengths(&theta, &tensors[0], 0, 300, &t.lengths[0], NULL));
+    ck_assert(!sg_flat_lengths(&theta, &tensors[0], 300, ROWS, &t.lengths[1], NULL));
+    t.second = sg_tensor_optimizer_second(o, 0, 5, 7);
+    ck_assert(!sg_tensor_optimizer_copy(other, o, NULL));
+    flat_fetch(&theta);
+    t.theta = theta.host;
+    theta.host = NULL;
+    t.size = sg_tensor_optimizer_bytes(other);
+    t.state = malloc(t.size);
+    ck_assert(!sg_tensor_optimizer_write(other, t.state, NULL));
+    sg_tensor_optimizer_free(o);
+    sg_tensor_optimizer_free(other);
+    flat_free(&theta);
+    flat_free(&g);
+    return t;
+}
+
+START_TEST(steps_and_sums_have_the_bits_of_the_processor)
+{
+    sg_precision precision = (sg_precision)(_i % 2);
+    trace cpu = follow(&rules[_i / 2], precision, SG_BACKEND_CPU),
+          cuda = follow(&rules[_i / 2], precision, SG_BACKEND_CUDA);
+    ck_assert_uint_eq(cuda.size, cpu.size);
+    ck_assert_mem_eq(cuda.report, cpu.report, sizeof cpu.report);
+    ck_assert_mem_eq(cuda.norm2, cpu.norm2, sizeof cpu.norm2);
+    ck_assert_mem_eq(cuda.columns, cpu.columns, sizeof cpu.columns);
+    ck_assert_mem_eq(cuda.lengths, cpu.lengths, sizeof cpu.lengths);
+    ck_assert_double_eq(cuda.second, cpu.second);
+    ck_assert_mem_eq(cuda.theta, cpu.theta, SIZE * sg_real_size(precision));
+    ck_assert_mem_eq(cuda.state, cpu.state, cpu.size);
+    ck_assert_double_gt(cpu.report[2].delta_norm, 0);
+    ck_assert(rules[_i / 2].clip_norm == 0 || cpu.report[2].clip_factor < 1);
+    free(cpu.theta);
+    free(cpu.state);
+    free(cuda.theta);
+    free(cuda.state);
+}
+END_TEST
+
+/* ---- policies */
+
+enum { V = 150, PROMPTS = 3, LENGTH = 3, COUNT = 9 };
+
+typedef struct answers {
+    uint32_t prompt[COUNT], sample[COUNT], length[COUNT];
+    int32_t tokens[COUNT * LENGTH];
+    double log_prob[COUNT * LENGTH], push[COUNT * LENGTH];
+    sg_responses responses;
+} answers;
+
+static answers *answers_new(void)
+{
+    answers *a = calloc(1, sizeof *a);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        a->prompt[i] = i % PROMPTS;
+        a->sample[i] = i / PROMPTS;
+        for (uint32_t t = 0; t < LENGTH; t++)
+            a->push[i * LENGTH + t] =
+                sg_rng_uniform((sg_address){1, SG_STREAM_SYNTHETIC, 0, 0, i, t}) - 0.4;
+    }
+    a->responses = (sg_responses){COUNT, LENGTH, a->prompt, a->sample, a->length, a->tokens};
+    return a;
+}
+
+static sg_net_policy_shape shape_of(sg_backend_kind backend)
+{
+    return (sg_net_policy_shape){.net = {.prior = {.vocabulary = V,
+                                                   .head = 40,
+                                                   .head_shape = SG_HEAD_GEOMETRIC,
+                                                   .head_ratio = 0.95,
+                                                   .tail_mass = 0.5},
+                                         .width = 6,
+                                         .length = LENGTH,
+                                         .prompt_length = 1,
+                                         .prompt_symbols = PROMPTS,
+                                         .window = 2,
+                                         .blocks = 1,
+                                         .hidden = 5,
+                                         .bias = SG_NET_BIAS_TRAINED,
+                                         .head_std = 0.5,
+                                         .tail_std = 0.5,
+                                         .temperature = 0.9},
+                                 .rule = {.rule = SG_RULE_SGD, .lr = 1},
+                                 .prompts = PROMPTS,
+                                 .end_token = -1,
+                                 .observe_samples = 5,
+                                 .backend = backend,
+                                 .seed = 3};
+}
+
+static sg_policy *policy_new(const sg_net_policy_shape *shape)
+{
+    sg_policy *policy;
+    sg_error error;
+    ck_assert_msg(!sg_net_policy_alloc(&policy, shape, &error), "%s", error.message);
+    return policy;
+}
+
+static void draw(sg_policy *policy, answers *a, uint32_t step)
+{
+    sg_policy_draw how = {5, SG_STREAM_ROLLOUT, step, SG_SAMPLER_PLAIN};
+    ck_assert(!policy->methods->draw(policy, &how, &a->responses, a->log_prob, NULL));
+}
+
+/* One rollout and its step. */
+static void learn(sg_policy *policy, answers *a, uint32_t time, sg_policy_change *change)
+{
+    sg_policy_step step = {
+        .optimizer = {.lr = 0.05}, .time = time, .clip_norm = time % 2 ? 0.02 : 0};
+    sg_error error;
+    draw(policy, a, time);
+    ck_assert_msg(!policy->methods->update(policy, &step, &a->responses, a->push, change, &error),
+                  "%s", error.message);
+}
+
+static char *saved(sg_policy *policy, size_t *size)
+{
+    *size = policy->methods->save(policy, NULL);
+    char *bytes = malloc(*size);
+    ck_assert_uint_eq(policy->methods->save(policy, bytes), *size);
+    return bytes;
+}
+
+static void assert_same(sg_policy *a, sg_policy *b)
+{
+    size_t size, other;
+    char *x = saved(a, &size), *y = saved(b, &other);
+    ck_assert_uint_eq(size, other);
+    ck_assert_mem_eq(x, y, size);
+    free(x);
+    free(y);
+}
+
+/* Sums whose order is the CPU's; the divergences' is not. */
+static void assert_same_change(const sg_policy_change *x, const sg_policy_change *y)
+{
+    ck_assert_double_eq(x->grad_norm, y->grad_norm);
+    ck_assert_double_eq(x->clip_factor, y->clip_factor);
+    ck_assert_double_eq(x->delta_norm, y->delta_norm);
+    ck_assert_double_eq(x->output_share, y->output_share);
+    ck_assert_double_eq(x->mean_row_drift, y->mean_row_drift);
+    ck_assert_double_eq(x->diffuse_features, y->diffuse_features);
+    ck_assert_double_eq(x->max_unsampled_push, y->max_unsampled_push);
+    ck_assert_double_eq_tol(x->kl_old_new, y->kl_old_new, 1e-12 * x->kl_old_new);
+    ck_assert_double_gt(x->kl_old_new, 0);
+    ck_assert_double_gt(x->delta_norm, 0);
+}
+
+/* Two steps, one of them clipped and watched. */
+static void compare(sg_net_policy_shape shape)
+{
+    sg_policy *cpu, *cuda;
+    answers *a = answers_new(), *b = answers_new();
+    sg_policy_change x, y;
+    shape.backend = SG_BACKEND_CPU;
+    cpu = policy_new(&shape);
+    shape.backend = SG_BACKEND_CUDA;
+    cuda = policy_new(&shape);
+    assert_same(cpu, cuda);
+    for (uint32_t t = 1; t < 3; t++) {
+        learn(cpu, a, t, t == 1 ? &x : NULL);
+        learn(cuda, b, t, t == 1 ? &y : NULL);
+        ck_assert_mem_eq(a->tokens, b->tokens, sizeof a->tokens);
+        ck_assert_mem_eq(a->log_prob, b->log_prob, sizeof a->log_prob);
+    }
+    assert_same_change(&x, &y);
+    ck_assert_double_lt(x.clip_factor, 1);
+    assert_same(cpu, cuda);
+    sg_policy_free(cpu);
+    sg_policy_free(cuda);
+    free(a);
+    free(b);
+}
+
+/* Every way to build a net, in turn with every rule in both precisions. */
+START_TEST(nets_on_the_device_have_the_bytes_of_the_processor)
+{
+    for (int which = 0; which < 12; which++) {
+        sg_net_policy_shape shape = shape_of(SG_BACKEND_CPU);
+        shape.rule = rules[(which + _i) % RULES];
+        shape.rule.schedule = (sg_schedule){SG_SCHEDULE_CONSTANT, 0, 0, 0};
+        shape.net.precision = (sg_precision)((which / RULES + _i) % 2);
+        shape.net.tied = which % 2;
+        shape.net.bias = (sg_net_bias)(which / 2 % 3);
+        shape.net.experts = which / 6 ? 4 : 0;
+        shape.net.top_k = which / 6 ? 2 : 0;
+        compare(shape);
+    }
+}
+END_TEST
+
+/* Several chunks of sums, several tiles of columns, several parts of the vocabulary. */
+START_TEST(frozen_features_have_them_at_every_vocabulary)
+{
+    sg_net_policy_shape shape = shape_of(SG_BACKEND_CPU);
+    shape.rule = rules[_i];
+    shape.rule.schedule = (sg_schedule){SG_SCHEDULE_CONSTANT, 0, 0, 0};
+    shape.net.prior.vocabulary = 1500;
+    shape.net.frozen_features = true;
+    shape.net.blocks = 0;
+    shape.net.hidden = 0;
+    compare(shape);
+}
+END_TEST
+
+/* A vocabulary of several parts: rounding apart, as the features' gradient is summed in another order. */
+START_TEST(larger_nets_differ_by_rounding_only)
+{
+    sg_net_policy_shape shape = shape_of(SG_BACKEND_CPU);
+    sg_policy *policy[2];
+    answers *a = answers_new();
+    shape.net.prior.vocabulary = 1500;
+    shape.net.precision = SG_FP64;
+    shape.net.tied = _i;
+    for (int k = 0; k < 2; k++) {
+        shape.backend = k ? SG_BACKEND_CUDA : SG_BACKEND_CPU;
+        policy[k] = policy_new(&shape);
+        for (uint32_t t = 1; t < 3; t++)
+            learn(policy[k], a, t, NULL);
+        ck_assert(!sg_net_fetch(sg_net_policy_net(policy[k]), NULL));
+    }
+    const sg_net *cpu = sg_net_policy_net(policy[0]), *cuda = sg_net_policy_net(policy[1]);
+    const double *x = cpu->values, *y = cuda->values;
+    for (size_t i = 0; i < cpu->size; i++)
+        ck_assert_double_eq_tol(x[i], y[i], 1e-14 * (1 + fabs(x[i])));
+    sg_policy_free(policy[0]);
+    sg_policy_free(policy[1]);
+    free(a);
+}
+END_TEST
+
+/* What was stored on the device continues there and on the CPU, and the other way round. */
+START_TEST(checkpoints_pass_between_device_and_processor)
+{
+    sg_net_policy_shape shape = shape_of(SG_BACKEND_CUDA);
+    answers *a = answers_new();
+    size_t size;
+    shape.rule = rules[_i];
+    shape.rule.schedule = (sg_schedule){SG_SCHEDULE_CONSTANT, 0, 0, 0};
+    sg_policy *whole = policy_new(&shape), *resumed, *elsewhere, *cloned;
+    learn(whole, a, 1, NULL);
+    char *bytes = saved(whole, &size);
+    shape.seed = 4;
+    resumed = policy_new(&shape);
+    shape.backend = SG_BACKEND_CPU;
+    elsewhere = policy_new(&shape);
+    sg_policy *others[] = {resumed, elsewhere};
+    for (int k = 0; k < 2; k++)
+        ck_assert(!others[k]->methods->load(others[k], bytes, size, NULL));
+    ck_assert(!whole->methods->clone(whole, &cloned, NULL));
+    bytes[size - 20] ^= 1;
+    sg_error error;
+    ck_assert_int_eq(resumed->methods->load(resumed, bytes, size, &error), SG_EDATA);
+    free(bytes);
+    bytes = saved(elsewhere, &size);
+    ck_assert(!resumed->methods->load(resumed, bytes, size, NULL));
+    free(bytes);
+    learn(whole, a, 2, NULL);
+    learn(resumed, a, 2, NULL);
+    learn(elsewhere, a, 2, NULL);
+    learn(cloned, a, 2, NULL);
+    assert_same(whole, resumed);
+    assert_same(whole, elsewhere);
+    assert_same(whole, cloned);
+    /* Parameters alone, then the optimiser's start. */
+    learn(whole, a, 3, NULL);
+    ck_assert(!resumed->methods->adopt(resumed, whole, NULL));
+    whole->methods->forget(whole);
+    resumed->methods->forget(resumed);
+    assert_same(whole, resumed);
+    sg_policy_free(whole);
+    sg_policy_free(resumed);
+    sg_policy_free(elsewhere);
+    sg_policy_free(cloned);
+    free(a);
+}
+END_TEST
+
+/* ---- a simulation */
+
+static void set_key(sg_config *config, const char *assignment)
+{
+    sg_error error;
+    ck_assert_msg(sg_config_set(config, assignment, &error) == SG_OK, "%s", error.message);
+}
+
+static sg_table *simulate(const char *backend, const char *const *more)
+{
+    static const char *const settings[] = {
+        "policy.kind=net", "policy.vocabulary=300", "policy.head=6",   "policy.precision=fp64",
+        "policy.width=6",  "policy.hidden=5",       "policy.window=2", "task.prompts=4",
+        "task.length=2",   "rollout.group=8",       "run.steps=3"};
+    sg_config config;
+    sg_table *table;
+    sg_error error;
+    sg_config_init(&config);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        set_key(&config, settings[i]);
+    for (; *more; more++)
+        set_key(&config, *more);
+    set_key(&config, backend);
+    ck_assert_msg(sg_simulate(&config, NULL, &table, &error) == SG_OK, "%s", error.message);
+    return table;
+}
+
+/* A lag copies policies, an inference engine's rounding takes parameters to the host and back. */
+START_TEST(simulations_have_the_numbers_of_the_processor)
+{
+    static const char *const variants[][6] = {
+        {"policy.tied=yes", "optimizer.kind=adamw", "optimizer.lr=0.01", NULL},
+        {"policy.experts=4", "optimizer.kind=coupled-adam", "optimizer.lr=0.01", "rollout.lag=2",
+         NULL},
+        {"rollout.precision=bf16", "rollout.weight_noise=0.01", "optimizer.clip_norm=0.1", NULL},
+    };
+    sg_table *cpu = simulate("run.backend=cpu", variants[_i]),
+             *device = simulate("run.backend=cuda", variants[_i]);
+    ck_assert_uint_gt(sg_table_rows(cpu), 0);
+    ck_assert_uint_eq(sg_table_rows(cpu), sg_table_rows(device));
+    for (size_t c = 0; c < sg_table_columns(cpu); c++)
+        for (size_t r = 0; r < sg_table_rows(cpu); r++) {
+            double a = sg_table_get_number(cpu, c, r), b = sg_table_get_number(device, c, r);
+            ck_assert_msg((isnan(a) && isnan(b)) || fabs(a - b) <= 1e-11 * (1 + fabs(a)),
+                          "%s, row %zu: %.17g, %.17g", sg_table_column_name(cpu, c), r, a, b);
+        }
+    sg_table_free(cpu);
+    sg_table_free(device);
+}
+END_TEST
+
+Suite *cuda_net_suite(void);
+Suite *cuda_net_suite(void)
+{
+    Suite *suite = suite_create("cuda_net");
+    TCase *tests = tcase_create("neural policy on the device");
+    tcase_set_timeout(tests, 120);
+    tcase_add_loop_test(tests, steps_and_sums_have_the_bits_of_the_processor, 0, 2 * RULES);
+    tcase_add_loop_test(tests, nets_on_the_device_have_the_bytes_of_the_processor, 0, 2);
+    tcase_add_loop_test(tests, frozen_features_have_them_at_every_vocabulary, 0, RULES);
+    tcase_add_loop_test(tests, larger_nets_differ_by_rounding_only, 0, 2);
+    tcase_add_loop_test(tests, checkpoints_pass_between_device_and_processor, 0, RULES);
+    tcase_add_loop_test(tests, simulations_have_the_numbers_of_the_processor, 0, 3);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
