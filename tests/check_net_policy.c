@@ -474,7 +474,14 @@ START_TEST(impossible_shapes_are_refused)
     s.rule.lr = 0;
     ck_assert_int_eq(sg_net_policy_alloc(&policy, &s, &error), SG_EARGUMENT);
     ck_assert_ptr_null(policy);
+    s.backend = SG_BACKEND_CPU;
     ck_assert_double_gt(sg_net_policy_bytes(&s, 100), V * 8 * 8 * 3);
+    ck_assert_double_eq(sg_net_policy_device_bytes(&s, 100), 0);
+    /* On a device: weights, bias and embeddings, their gradient and what they were; the host has one. */
+    s.backend = SG_BACKEND_CUDA;
+    s.net.prior.vocabulary = 1 << 20;
+    ck_assert_double_gt(sg_net_policy_device_bytes(&s, 0), 3 * 17.0 * 8 * (1 << 20));
+    ck_assert_double_lt(sg_net_policy_bytes(&s, 0), 1.01 * 17 * 8 * (1 << 20));
 }
 END_TEST
 

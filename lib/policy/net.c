@@ -91,6 +91,13 @@ size_t sg_net_bytes(const sg_net_config *config)
     return net.size * sg_real_size(config->precision);
 }
 
+size_t sg_net_resident_bytes(const sg_net_config *config)
+{
+    sg_net net;
+    lay_out(&net, config);
+    return net.resident * sg_real_size(config->precision);
+}
+
 /* Gaps, and tensors that are not on a device: what is not touched takes no memory. */
 static void clear(sg_net *net, size_t real)
 {

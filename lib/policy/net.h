@@ -76,8 +76,9 @@ typedef struct sg_net {
     size_t resident;      /* numbers 0..resident-1 are on the device */
 } sg_net;
 
-/* Bytes of the numbers of one sg_net. */
+/* Bytes of the numbers of one sg_net; of those that would be on a device. */
 size_t sg_net_bytes(const sg_net_config *config);
+size_t sg_net_resident_bytes(const sg_net_config *config);
 
 /* All zero. SG_EARGUMENT, SG_ENOMEM (the sentence says how much was needed). */
 sg_status sg_net_alloc(sg_net **net, const sg_net_config *config, sg_error *error);

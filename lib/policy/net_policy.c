@@ -155,22 +155,45 @@ static const sg_policy_methods methods = {backend,
                                           NULL,
                                           NULL};
 
+/* Arrays of the size of a net: parameters, gradient, what they were before a step, moments. */
+static double arrays_of(const sg_net_policy_shape *shape)
+{
+    return shape->rule.rule == SG_RULE_SGD ? 3 : shape->rule.rule == SG_RULE_MOMENTUM ? 4 : 5;
+}
+
+/* Masses of tiles, of one row. */
+static double masses_of(const sg_net_config *c)
+{
+    return ((double)c->prior.vocabulary / 256 + 1) * 8;
+}
+
 double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses)
 {
     const sg_net_config *c = &shape->net;
-    double one = (double)sg_net_bytes(c), real = (double)sg_real_size(c->precision);
-    double moments = shape->rule.rule == SG_RULE_SGD        ? 0
-                     : shape->rule.rule == SG_RULE_MOMENTUM ? 1
-                                                            : 2;
-    double positions = (double)responses * (double)c->length;
+    double one = (double)sg_net_bytes(c), there = (double)sg_net_resident_bytes(c);
+    double real = (double)sg_real_size(c->precision), width = (double)c->width;
+    double positions = (double)responses * (double)c->length, blocks = (double)c->blocks;
     double chosen = c->experts > 1 ? (double)c->top_k : 1;
-    double row = (double)c->width * (5 + 2 * (double)c->blocks) +
-                 (double)c->blocks * chosen * (2 * (double)c->hidden + (double)c->width);
-    double tiles = (double)c->prior.vocabulary / 256 + 1;
-    /* Parameters, gradient, what they were before a step; parts of the features' gradient; and of
-     * two passes the activations and the masses of tiles. */
-    return one * (3 + moments) + (double)c->prior.vocabulary * (double)c->width * real / 4 +
-           2 * positions * (row * real + tiles * 8);
+    double row = width * (5 + 2 * blocks) + blocks * chosen * (2 * (double)c->hidden + width);
+    /* Of two passes the activations. On a device: what is fetched for a look, and embeddings. */
+    if (shape->backend == SG_BACKEND_CUDA)
+        return (one - there) * arrays_of(shape) + there +
+               2 * positions * (row + 2 * width * (double)c->window) * real;
+    /* Also the masses of tiles, and parts of the features' gradient. */
+    return one * arrays_of(shape) + (double)c->prior.vocabulary * width * real / 4 +
+           2 * positions * (row * real + masses_of(c));
+}
+
+double sg_net_policy_device_bytes(const sg_net_policy_shape *shape, size_t responses)
+{
+    const sg_net_config *c = &shape->net;
+    double positions = (double)responses * (double)c->length, width = (double)c->width;
+    double real = (double)sg_real_size(c->precision), logits = 64 * 0x1p20;
+    if (shape->backend != SG_BACKEND_CUDA)
+        return 0;
+    /* Of two passes: a chunk of logits, features, their gradient and its parts, masses. */
+    return (double)sg_net_resident_bytes(c) * arrays_of(shape) +
+           2 * (logits + logits * width / 1024 + positions * (3 * width * real + masses_of(c)));
 }
 
 static sg_status check(const sg_net_policy_shape *s, sg_error *error)
@@ -204,12 +227,13 @@ static sg_status make(sg_policy **made, const sg_net_policy_shape *shape, sg_err
     const sg_net_config *c = &shape->net;
     size_t symbols = (shape->prompts + shape->heldout) * c->prompt_length;
     self->shape = *shape;
-    self->base = (sg_policy){.methods = &methods,
-                             .prompts = shape->prompts,
-                             .length = c->length,
-                             .vocabulary = c->prior.vocabulary,
-                             .bytes = sg_net_policy_bytes(shape, 0),
-                             .exact_reward = sg_net_policy_is_exact(shape)};
+    self->base =
+        (sg_policy){.methods = &methods,
+                    .prompts = shape->prompts,
+                    .length = c->length,
+                    .vocabulary = c->prior.vocabulary,
+                    .bytes = sg_net_policy_bytes(shape, 0) + sg_net_policy_device_bytes(shape, 0),
+                    .exact_reward = sg_net_policy_is_exact(shape)};
     sg_status status = sg_net_alloc_on(&self->net, c, shape->backend, error);
     if (!status)
         status = sg_net_alloc_on(&self->gradient, c, shape->backend, error);

@@ -25,14 +25,15 @@ typedef struct sg_net_policy_shape {
                       * head's tokens, prompts * head^(length - 1) */
     int32_t end_token; /* responses end after it; -1: they all have net.length tokens */
     size_t observe_samples;  /* >= 1 */
-    sg_backend_kind backend; /* of the output layer; the rest is on the CPU */
+    sg_backend_kind backend; /* of what runs over the vocabulary; the rest is on the CPU */
     sg_matmul matmul;        /* of the output layer: see sg_head_pass_matmul */
     uint64_t seed;           /* of parameters and of evaluation */
 } sg_net_policy_shape;
 
 /* Memory in bytes, with the activations for `responses` responses of full length that share no
- * context. */
+ * context; and memory of the device, at most. */
 double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses);
+double sg_net_policy_device_bytes(const sg_net_policy_shape *shape, size_t responses);
 
 /* SG_EARGUMENT names what is out of range; SG_ENOMEM; what the backend says. */
 sg_status sg_net_policy_alloc(sg_policy **policy, const sg_net_policy_shape *shape,

@@ -31,6 +31,9 @@ const char *sg_emulator_complaint(void);
 /* Kernels that were started so far. */
 size_t sg_emulator_launches(void);
 
+/* Bytes that went from host to device and back since the program began. */
+size_t sg_emulator_traffic(void);
+
 /* Bytes that cudaMalloc and cudaMallocHost gave and that were not freed yet. */
 size_t sg_emulator_bytes_in_use(void);
 

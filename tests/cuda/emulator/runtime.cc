@@ -40,6 +40,7 @@ std::map<const void *, int> shared_limit;  /* of a kernel that asked for more */
 std::map<const void *, int> large_cluster; /* may be more than 8 blocks */
 size_t most_memory = (size_t)1 << 34, launches;
 int devices = 1, architecture = 9;
+size_t traffic;
 cudaError_t last_error, fault; /* fault: every call fails from then on */
 char complaint[512];
 
@@ -181,6 +182,7 @@ cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
                              (int)kind);
         return answer(cudaErrorInvalidValue);
     }
+    traffic += to_device != from_device ? bytes : 0;
     sg_emulator_open_memory();
     memmove(to, from, bytes);
     sg_emulator_close_memory(nullptr);
@@ -339,6 +341,11 @@ const char *sg_emulator_complaint(void)
 size_t sg_emulator_launches(void)
 {
     return launches;
+}
+
+size_t sg_emulator_traffic(void)
+{
+    return traffic;
 }
 
 size_t sg_emulator_bytes_in_use(void)

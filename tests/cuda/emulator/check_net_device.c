@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* The neural policy on a device: what travels, and a device that is too small, or lost in the middle. */
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emulator.h"
+#include "policy/net_policy.h"
+#include "sim/simulate.h"
+
+enum { ECC_UNCORRECTABLE = 214 }; /* of cudaError */
+enum { V = 6000, WIDTH = 24, PROMPTS = 2, COUNT = 8, LENGTH = 2, MUCH = 1 << 30 };
+
+static sg_net_policy_shape shape_of(bool tied)
+{
+    return (sg_net_policy_shape){
+        .net = {.prior = {.vocabulary = V,
+                          .head = 40,
+                          .head_shape = SG_HEAD_GEOMETRIC,
+                          .head_ratio = 0.95,
+                          .tail_mass = 0.5},
+                .width = WIDTH,
+                .length = LENGTH,
+                .prompt_length = 1,
+                .prompt_symbols = PROMPTS,
+                .window = 1,
+                .blocks = 1,
+                .hidden = 5,
+                .tied = tied,
+                .bias = SG_NET_BIAS_TRAINED,
+                .head_std = 0.5,
+                .tail_std = 0.5,
+                .temperature = 1},
+        .rule = {.rule = SG_RULE_ADAM, .lr = 1, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8},
+        .prompts = PROMPTS,
+        .end_token = -1,
+        .observe_samples = 4,
+        .backend = SG_BACKEND_CUDA,
+        .seed = 3};
+}
+
+typedef struct answers {
+    uint32_t prompt[COUNT], sample[COUNT], length[COUNT];
+    int32_t tokens[COUNT * LENGTH];
+    double log_prob[COUNT * LENGTH], push[COUNT * LENGTH];
+    sg_responses responses;
+} answers;
+
+static void answers_init(answers *a)
+{
+    memset(a, 0, sizeof *a);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        a->prompt[i] = i % PROMPTS;
+        a->sample[i] = i / PROMPTS;
+        for (uint32_t t = 0; t < LENGTH; t++)
+            a->push[i * LENGTH + t] = (double)(i % 3) - 0.5;
+    }
+    a->responses = (sg_responses){COUNT, LENGTH, a->prompt, a->sample, a->length, a->tokens};
+}
+
+static sg_status learn(sg_policy *policy, answers *a, uint32_t time, sg_policy_change *change,
+                       sg_error *error)
+{
+    sg_policy_draw how = {5, SG_STREAM_ROLLOUT, time, SG_SAMPLER_PLAIN};
+    sg_policy_step step = {.optimizer = {.lr = 0.01}, .time = time, .clip_norm = 0.1};
+    sg_status status = policy->methods->draw(policy, &how, &a->responses, a->log_prob, error);
+    return status ? status
+                  : policy->methods->update(policy, &step, &a->responses, a->push, change, error);
+}
+
+/* Nothing of the size of the weights, nor of a row of logits for each context: steps, observations, older policies. */
+START_TEST(parameters_stay_where_they_are)
+{
+    sg_net_policy_shape shape = shape_of(_i);
+    sg_policy *policy, *old;
+    sg_policy_change change;
+    sg_policy_observation seen;
+    answers a;
+    const size_t weights = V * WIDTH * sizeof(float);
+    answers_init(&a);
+    ck_assert(!sg_net_policy_alloc(&policy, &shape, NULL));
+    size_t start = sg_emulator_traffic();
+    ck_assert(!policy->methods->clone(policy, &old, NULL));
+    ck_assert_uint_eq(sg_emulator_traffic(), start);
+    for (uint32_t t = 1; t < 4; t++) {
+        start = sg_emulator_traffic();
+        ck_assert(!learn(policy, &a, t, t == 1 ? NULL : &change, NULL));
+        size_t moved = sg_emulator_traffic() - start;
+        ck_assert_msg(moved < weights / 8, "step %u: %zu bytes travelled, the weights have %zu", t,
+                      moved, weights);
+        ck_assert_uint_gt(moved, COUNT * LENGTH * sizeof(double));
+    }
+    start = sg_emulator_traffic();
+    ck_assert(!policy->methods->observe(policy, NULL, &seen, NULL));
+    ck_assert_uint_lt(sg_emulator_traffic() - start, weights / 8);
+    start = sg_emulator_traffic();
+    ck_assert(!old->methods->copy(old, policy, NULL));
+    ck_assert(!old->methods->adopt(old, policy, NULL));
+    old->methods->forget(old);
+    ck_assert_uint_eq(sg_emulator_traffic(), start);
+    /* A look at the parameters is what travels. */
+    ck_assert(!sg_net_fetch(sg_net_policy_net(policy), NULL));
+    ck_assert_uint_ge(sg_emulator_traffic() - start, weights);
+    sg_policy_free(policy);
+    sg_policy_free(old);
+}
+END_TEST
+
+START_TEST(a_net_that_does_not_fit_says_so)
+{
+    sg_net_policy_shape shape = shape_of(false);
+    sg_policy *policy;
+    sg_policy_change change;
+    sg_error error;
+    answers a;
+    answers_init(&a);
+    size_t before = sg_emulator_bytes_in_use();
+    size_t array = sg_net_resident_bytes(&shape.net);
+    for (size_t arrays = 0; arrays < 4; arrays++) { /* parameters, gradient, two moments */
+        sg_emulator_set_memory(before + arrays * array + array / 2);
+        ck_assert_int_eq(sg_net_policy_alloc(&policy, &shape, &error), SG_ENOMEM);
+        ck_assert_ptr_null(policy);
+        ck_assert_ptr_nonnull(strstr(error.message, "MB of device memory"));
+        ck_assert_ptr_nonnull(strstr(error.message, "--backend cpu"));
+        ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
+    }
+    /* Later: what they were before a step. */
+    sg_emulator_set_memory(MUCH);
+    ck_assert(!sg_net_policy_alloc(&policy, &shape, NULL));
+    ck_assert(!learn(policy, &a, 1, NULL, NULL));
+    sg_emulator_set_memory(sg_emulator_bytes_in_use() + array / 2);
+    ck_assert_int_eq(learn(policy, &a, 2, &change, &error), SG_ENOMEM);
+    ck_assert_ptr_nonnull(strstr(error.message, "MB of device memory"));
+    sg_emulator_set_memory((size_t)8 << 30);
+    ck_assert(!learn(policy, &a, 2, &change, NULL));
+    sg_policy_free(policy);
+    ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
+}
+END_TEST
+
+START_TEST(a_net_of_a_lost_device_says_so)
+{
+    sg_net_policy_shape shape = shape_of(_i);
+    sg_policy *policy, *other;
+    sg_error error;
+    answers a;
+    answers_init(&a);
+    size_t before = sg_emulator_bytes_in_use();
+    ck_assert(!sg_net_policy_alloc(&policy, &shape, NULL));
+    ck_assert(!sg_net_policy_alloc(&other, &shape, NULL));
+    ck_assert(!learn(policy, &a, 1, NULL, NULL));
+    size_t size = policy->methods->save(policy, NULL);
+    char *bytes = malloc(size);
+    ck_assert_uint_eq(policy->methods->save(policy, bytes), size);
+    sg_emulator_break(ECC_UNCORRECTABLE);
+    ck_assert_int_eq(learn(policy, &a, 2, NULL, &error), SG_ETOOL);
+    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
+    ck_assert_int_eq(other->methods->copy(other, policy, &error), SG_ETOOL);
+    ck_assert_int_eq(other->methods->adopt(other, policy, &error), SG_ETOOL);
+    ck_assert_int_eq(other->methods->load(other, bytes, size, &error), SG_ETOOL);
+    ck_assert_uint_eq(policy->methods->save(policy, bytes), 0);
+    other->methods->forget(other);
+    sg_emulator_break(0);
+    free(bytes);
+    sg_policy_free(policy);
+    sg_policy_free(other);
+    ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
+}
+END_TEST
+
+static void break_at_half(void *context, double done)
+{
+    int *once = context;
+    if (done >= 0.5 && !*once)
+        sg_emulator_break(*once = ECC_UNCORRECTABLE);
+}
+
+START_TEST(a_simulation_of_nets_keeps_its_finished_runs)
+{
+    static const char *const settings[] = {
+        "policy.kind=net", "policy.vocabulary=300", "policy.head=6", "policy.width=4",
+        "policy.hidden=4", "task.prompts=2",        "task.length=1", "rollout.group=4",
+        "run.steps=3",     "run.seeds=4",           "run.threads=1", "run.backend=cuda"};
+    sg_config config;
+    sg_table *table;
+    sg_error error;
+    int once = 0;
+    sg_config_init(&config);
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+        ck_assert_msg(sg_config_set(&config, settings[i], &error) == SG_OK, "%s", error.message);
+    sg_simulate_callbacks callbacks = {.progress = break_at_half, .context = &once};
+    ck_assert_int_eq(sg_simulate(&config, &callbacks, &table, &error), SG_ETOOL);
+    sg_emulator_break(0);
+    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
+    ck_assert_ptr_nonnull(table);
+    ck_assert_uint_gt(sg_table_rows(table), 0);
+    sg_table_free(table);
+}
+END_TEST
+
+Suite *net_device_suite(void);
+Suite *net_device_suite(void)
+{
+    Suite *suite = suite_create("net_device");
+    TCase *tests = tcase_create("traffic and failures");
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, parameters_stay_where_they_are, 0, 2);
+    tcase_add_test(tests, a_net_that_does_not_fit_says_so);
+    tcase_add_loop_test(tests, a_net_of_a_lost_device_says_so, 0, 2);
+    tcase_add_test(tests, a_simulation_of_nets_keeps_its_finished_runs);
+    suite_add_tcase(suite, tests);
+    return suite;
+}
