@@ -183,7 +183,9 @@ static void *on_device(const void *from, size_t bytes)
  * copies of parameters are good for after these have changed. */
 START_TEST(parameters_may_live_on_the_device)
 {
-    problem p = problem_new((sg_precision)(_i / 2));
+    static const sg_matmul ways[] = {SG_MATMUL_SAME, SG_MATMUL_SAME, SG_MATMUL_TF32,
+                                     SG_MATMUL_BF16};
+    problem p = problem_new(_i / 2 == 1 ? SG_FP64 : SG_FP32);
     bool pushed = _i % 2;
     size_t weights = V * WIDTH * p.real, bias = V * p.real, features = ROWS * WIDTH * p.real;
     void *at[4] = {on_device(p.weights, weights), on_device(p.bias, bias),
@@ -198,6 +200,8 @@ START_TEST(parameters_may_live_on_the_device)
         sg_head head = head_of(&p), other = head;
         sg_head_pass *pass = sg_head_pass_alloc(SG_BACKEND_CUDA),
                      *after = sg_head_pass_alloc(SG_BACKEND_CUDA);
+        ck_assert(!sg_head_pass_matmul(pass, ways[_i / 2], NULL));
+        ck_assert(!sg_head_pass_matmul(after, ways[_i / 2], NULL));
         got[resident][0] = malloc(weights);
         got[resident][1] = malloc(bias);
         got[resident][2] = malloc(features);
@@ -314,7 +318,7 @@ Suite *cuda_head_suite(void)
     TCase *tests = tcase_create("output layer on the device");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, device_and_processor_agree_in_bits_where_sums_have_one_order, 0, 6);
-    tcase_add_loop_test(tests, parameters_may_live_on_the_device, 0, 4);
+    tcase_add_loop_test(tests, parameters_may_live_on_the_device, 0, 8);
     tcase_add_loop_test(tests, results_do_not_depend_on_the_chunks, 0, 2);
     suite_add_tcase(suite, tests);
     return suite;

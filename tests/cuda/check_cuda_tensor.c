@@ -83,7 +83,8 @@ static sg_head head_of(const problem *p, bool device, double sharpness)
     const void *weights = device ? (const void *)p->weights : p->weights64,
                *bias = device ? (const void *)p->offset : p->offset64;
     return (sg_head){
-        V, WIDTH, 700, device ? SG_FP32 : SG_FP64, sharpness, weights, p->bias ? bias : NULL};
+        V,    WIDTH, 700, device ? SG_FP32 : SG_FP64, sharpness, weights, p->bias ? bias : NULL,
+        false};
 }
 
 static sg_head_pass *pass_new(sg_matmul matmul)
@@ -281,7 +282,7 @@ START_TEST(chunks_change_the_order_of_sums_only)
 {
     sg_matmul matmul = _i ? SG_MATMUL_BF16 : SG_MATMUL_TF32;
     problem *p = problem_new(true, true);
-    sg_cuda_layer layer = {V, WIDTH, SG_FP32, 1.5, p->weights, p->offset};
+    sg_cuda_layer layer = {V, WIDTH, SG_FP32, 1.5, p->weights, p->offset, false};
     const uint32_t active[] = {0, 2, 3, 6, 9, 10, 17, 18, 19, 20}, place[] = {0, 0, 1, 3, 3, 9};
     const int32_t tokens[] = {5, 5, 1023, 0, 1024, 2599};
     const double push[] = {0.5, -2, 1, 0.25, 1, -1},

@@ -179,8 +179,7 @@ template <typename T> struct backward {
         product.k = chunk.m;
         product.a = {logits, chunk.lead, true, 0};
         product.b = {hidden + chunk.row * padded, padded, false, 0};
-        product.c =
-            sg_cuda_head_at<float>(head, SG_CUDA_ROOM_WEIGHT_GRADIENT) + chunk.token * width;
+        product.c = (float *)head->weight_gradient + chunk.token * width;
         product.lead = width;
         product.accumulate = chunk.row > 0;
         sg_status status = sg_cuda_tensor_multiply(head->tensor, &product, head->stream, error);
@@ -188,7 +187,7 @@ template <typename T> struct backward {
             status = check(SG_LAUNCH(add_columns, (unsigned)((chunk.n + THREADS - 1) / THREADS),
                                      THREADS, 0, head->stream, chunk, (chunk.m + ROWS - 1) / ROWS,
                                      sg_cuda_head_at<float>(head, SG_CUDA_ROOM_BIAS_PARTS),
-                                     sg_cuda_head_at<float>(head, SG_CUDA_ROOM_BIAS_GRADIENT)),
+                                     (float *)head->bias_gradient),
                            error);
         return status;
     }
