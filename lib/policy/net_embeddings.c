@@ -33,11 +33,12 @@ static size_t list_tokens(const sg_net_pass *pass, const sg_net_config *c, int32
     return count;
 }
 
-/* Room for `tokens` numbers, rows and gradients. */
+/* Room for `tokens` numbers, of which no more than the vocabulary differ, and for rows and gradients of those. */
 static sg_status reserve(sg_net_pass *pass, const sg_net_config *c, size_t tokens, sg_error *error)
 {
+    size_t most = tokens < c->prior.vocabulary ? tokens : c->prior.vocabulary;
     size_t numbers = (tokens * sizeof(int32_t) + 63) / 64 * 64,
-           rows = tokens * c->width * sg_real_size(c->precision), bytes = numbers + 2 * rows;
+           rows = most * c->width * sg_real_size(c->precision), bytes = numbers + 2 * rows;
     if (pass->embeddings.size < bytes) {
         free(pass->embeddings.bytes);
         pass->embeddings.size = 0;
@@ -45,7 +46,7 @@ static sg_status reserve(sg_net_pass *pass, const sg_net_config *c, size_t token
             return sg_fail(error, SG_ENOMEM,
                            "the embeddings of %zu tokens need another %.3g GiB of memory; take "
                            "fewer positions a step, or a smaller net",
-                           tokens, (double)bytes * 0x1p-30);
+                           most, (double)bytes * 0x1p-30);
         pass->embeddings.size = bytes;
     }
     pass->embeddings.tokens = pass->embeddings.bytes;

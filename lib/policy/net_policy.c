@@ -173,14 +173,15 @@ double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses)
     double one = (double)sg_net_bytes(c), there = (double)sg_net_resident_bytes(c);
     double real = (double)sg_real_size(c->precision), width = (double)c->width;
     double positions = (double)responses * (double)c->length, blocks = (double)c->blocks;
-    double chosen = c->experts > 1 ? (double)c->top_k : 1;
+    double chosen = c->experts > 1 ? (double)c->top_k : 1, vocabulary = (double)c->prior.vocabulary;
     double row = width * (5 + 2 * blocks) + blocks * chosen * (2 * (double)c->hidden + width);
     /* Of two passes the activations. On a device: what is fetched for a look, and embeddings. */
     if (shape->backend == SG_BACKEND_CUDA)
         return (one - there) * arrays_of(shape) + there +
-               2 * positions * (row + 2 * width * (double)c->window) * real;
+               2 * (positions * row + 2 * width * fmin(positions * (double)c->window, vocabulary)) *
+                   real;
     /* Also the masses of tiles, and parts of the features' gradient. */
-    return one * arrays_of(shape) + (double)c->prior.vocabulary * width * real / 4 +
+    return one * arrays_of(shape) + vocabulary * width * real / 4 +
            2 * positions * (row * real + masses_of(c));
 }
 
@@ -191,9 +192,12 @@ double sg_net_policy_device_bytes(const sg_net_policy_shape *shape, size_t respo
     double real = (double)sg_real_size(c->precision), logits = 64 * 0x1p20;
     if (shape->backend != SG_BACKEND_CUDA)
         return 0;
-    /* Of two passes: a chunk of logits, features, their gradient and its parts, masses. */
+    double narrow = shape->matmul == SG_MATMUL_BF16 ? 2 : shape->matmul == SG_MATMUL_TF32 ? 4 : 0;
+    /* Of two passes: a chunk of logits, features, their gradient and its parts, masses, rounded
+     * weights. */
     return (double)sg_net_resident_bytes(c) * arrays_of(shape) +
-           2 * (logits + logits * width / 1024 + positions * (3 * width * real + masses_of(c)));
+           2 * (logits + logits * width / 1024 + positions * (3 * width * real + masses_of(c)) +
+                narrow * width * (double)c->prior.vocabulary);
 }
 
 static sg_status check(const sg_net_policy_shape *s, sg_error *error)
