@@ -72,7 +72,8 @@ static sg_status learn(sg_policy *policy, answers *a, uint32_t time, sg_policy_c
 /* Nothing of the size of the weights, nor of a row of logits for each context: steps, observations, older policies. */
 START_TEST(parameters_stay_where_they_are)
 {
-    sg_net_policy_shape shape = shape_of(_i);
+    sg_net_policy_shape shape = shape_of(_i % 2);
+    shape.matmul = _i < 2 ? SG_MATMUL_SAME : SG_MATMUL_BF16;
     sg_policy *policy, *old;
     sg_policy_change change;
     sg_policy_observation seen;
@@ -205,7 +206,7 @@ Suite *net_device_suite(void)
     Suite *suite = suite_create("net_device");
     TCase *tests = tcase_create("traffic and failures");
     tcase_set_timeout(tests, 60);
-    tcase_add_loop_test(tests, parameters_stay_where_they_are, 0, 2);
+    tcase_add_loop_test(tests, parameters_stay_where_they_are, 0, 3);
     tcase_add_test(tests, a_net_that_does_not_fit_says_so);
     tcase_add_loop_test(tests, a_net_of_a_lost_device_says_so, 0, 2);
     tcase_add_test(tests, a_simulation_of_nets_keeps_its_finished_runs);
