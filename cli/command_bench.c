@@ -111,7 +111,8 @@ const cli_command cli_bench = {
         "with the vocabulary), W3 the output layer of a network, W4 a sweep of 4096 bandits; a "
         "name "
         "such as W2 stands for all of W2. With --backend cuda the device's own clock times the "
-        "workloads that it has, beside what its memory does.\n\n"
+        "workloads that it has, beside what its memory does; names that end in .tf32 or .bf16 are "
+        "products on tensor cores, which need cuBLASLt.\n\n"
         "With --format json standard output gets one array with an object per workload.",
     .options = options,
     .defaults = &defaults,
