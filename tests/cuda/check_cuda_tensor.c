@@ -329,6 +329,71 @@ START_TEST(chunks_change_the_order_of_sums_only)
 }
 END_TEST
 
+static void *on_device(const void *from, size_t bytes)
+{
+    void *at;
+    ck_assert(!sg_cuda_alloc(&at, bytes, "an array of a test", NULL));
+    ck_assert(!sg_cuda_to_device(at, from, bytes, NULL, NULL));
+    return at;
+}
+
+/* Parameters that are on the device, where they may start at any number, and gradients that stay there, give the bits that copies
+ * give; and looks see them as they were rounded, when they have changed since. */
+START_TEST(parameters_may_live_on_the_device)
+{
+    problem *p = problem_new(false, true);
+    size_t weights = V * WIDTH * sizeof(float), bias = V * sizeof(float);
+    float *got[2][3], *place = calloc(V * WIDTH + 1, sizeof *place);
+    double log_prob[2][COUNT];
+    sg_row_observation seen[2][ROWS];
+    sg_head_samples samples = {COUNT, p->tokens, p->row};
+    memcpy(place + 1, p->weights, weights);
+    float *whole = on_device(place, weights + sizeof *place);
+    void *at[3] = {on_device(p->offset, bias), on_device(place, weights), on_device(place, bias)};
+    ck_assert(!sg_cuda_stream_wait(NULL, NULL));
+    for (int resident = 0; resident < 2; resident++) {
+        sg_head head = head_of(p, true, SHARPNESS);
+        sg_head_pass *pass = pass_new(_i ? SG_MATMUL_BF16 : SG_MATMUL_TF32);
+        for (int k = 0; k < 3; k++)
+            got[resident][k] = malloc(weights);
+        sg_head_gradient gradient = {got[resident][0], got[resident][1], got[resident][2]};
+        if (resident) {
+            head.weights = whole + 1;
+            head.bias = at[0];
+            head.resident = true;
+            gradient.weights = at[1];
+            gradient.bias = at[2];
+        }
+        ck_assert(
+            !sg_head_forward(pass, &head, p->hidden, ROWS, &samples, log_prob[resident], NULL));
+        if (resident)
+            ck_assert(!sg_cuda_zero(whole, weights, NULL, NULL));
+        ck_assert(!sg_cuda_stream_wait(NULL, NULL));
+        ck_assert(!sg_head_backward(pass, &head, p->hidden, &samples, p->pushes, SG_DIFFUSE_KEEP,
+                                    &gradient, NULL));
+        ck_assert(!sg_head_observe(pass, &head, p->hidden, seen[resident], NULL));
+        if (resident) {
+            ck_assert(!sg_cuda_from_device(got[1][0], at[1], weights, NULL, NULL));
+            ck_assert(!sg_cuda_from_device(got[1][1], at[2], bias, NULL, NULL));
+        }
+        sg_head_pass_free(pass);
+    }
+    ck_assert_mem_eq(log_prob[0], log_prob[1], sizeof log_prob[0]);
+    ck_assert_mem_eq(seen[0], seen[1], sizeof seen[0]);
+    ck_assert_mem_eq(got[0][0], got[1][0], weights);
+    ck_assert_mem_eq(got[0][1], got[1][1], bias);
+    ck_assert_mem_eq(got[0][2], got[1][2], ROWS * WIDTH * sizeof(float));
+    for (int k = 0; k < 3; k++) {
+        free(got[0][k]);
+        free(got[1][k]);
+        sg_cuda_free(at[k]);
+    }
+    sg_cuda_free(whole);
+    free(place);
+    free(p);
+}
+END_TEST
+
 START_TEST(not_a_number_stays_one)
 {
     problem *p = problem_new(true, false);
@@ -395,6 +460,7 @@ Suite *cuda_tensor_suite(void)
     tcase_add_loop_test(tests, exact_numbers_stay_exact, 0, 6);
     tcase_add_loop_test(tests, random_numbers_stay_within_the_bound, 0, 4);
     tcase_add_loop_test(tests, chunks_change_the_order_of_sums_only, 0, 2);
+    tcase_add_loop_test(tests, parameters_may_live_on_the_device, 0, 2);
     tcase_add_loop_test(tests, not_a_number_stays_one, 0, 2);
     tcase_add_test(tests, what_cannot_be_done_is_refused_in_a_sentence);
     return suite;
