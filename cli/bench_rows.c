@@ -82,12 +82,23 @@ static void run_observe(void *context)
     sg_rows_observe(data->rows, 0, STATES, data->looks);
 }
 
-static void run_update(void *context)
+static void update_all(row_data *data, uint64_t updates)
 {
-    row_data *data = context;
-    sg_rows_inner_updates(data->rows, &data->optimizer, data->time++, 1, &data->objective,
+    sg_rows_inner_updates(data->rows, &data->optimizer, data->time, updates, &data->objective,
                           1.0 / SAMPLES, 0, STATES, SAMPLES, data->tokens, data->old,
                           data->advantage, data->backend == SG_BACKEND_CUDA ? NULL : data->pushes);
+    data->time += updates;
+}
+
+static void run_update(void *context)
+{
+    update_all(context, 1);
+}
+
+/* The updates of a step alone. */
+static void run_inner(void *context)
+{
+    update_all(context, UPDATES);
 }
 
 /* The whole step of one state before the next state starts: its row stays in the cache. */
@@ -115,10 +126,7 @@ static void run_step_of_all(void *context)
     run_draw(data);
     sg_rows_log_prob(data->rows, 0, STATES, SAMPLES, data->tokens, data->old);
     run_observe(data);
-    sg_rows_inner_updates(data->rows, &data->optimizer, data->time, UPDATES, &data->objective,
-                          1.0 / SAMPLES, 0, STATES, SAMPLES, data->tokens, data->old,
-                          data->advantage, NULL);
-    data->time += UPDATES;
+    update_all(data, UPDATES);
 }
 
 static sg_status queue_draw(void *context, sg_error *error)
@@ -136,6 +144,12 @@ static sg_status queue_observe(void *context, sg_error *error)
 static sg_status queue_update(void *context, sg_error *error)
 {
     run_update(context);
+    return sg_rows_status(((row_data *)context)->rows, error);
+}
+
+static sg_status queue_inner(void *context, sg_error *error)
+{
+    run_inner(context);
     return sg_rows_status(((row_data *)context)->rows, error);
 }
 
@@ -239,10 +253,11 @@ static sg_status prepare(row_data *data, const char *name, bench_case *made, sg_
     double logits = (double)STATES * (double)data->vocabulary;
     made->traffic = BENCH_IN_PLACE;
     made->backend = sg_rows_backend_name(data->rows);
-    bool device = data->backend == SG_BACKEND_CUDA;
+    bool device = data->backend == SG_BACKEND_CUDA, step = strcmp(name, "W2.step") == 0;
+    bool inner = strstr(name, ".inner") != NULL;
     made->stream = device ? sg_cuda_rows_stream(data->rows) : NULL;
     snprintf(made->shape, sizeof made->shape, "S=%d V=%zu G=%d K=%d", STATES, data->vocabulary,
-             SAMPLES, strcmp(name, "W2.step") == 0 ? UPDATES : 1);
+             SAMPLES, step || inner ? UPDATES : 1);
     if (strcmp(name, "W2.draw") == 0) {
         made->run = run_draw;
         made->queue = device ? queue_draw : NULL;
@@ -258,11 +273,10 @@ static sg_status prepare(row_data *data, const char *name, bench_case *made, sg_
         run_observe(data);
         return error_of_entropy(data, &made->error, error);
     }
-    bool step = strcmp(name, "W2.step") == 0;
-    made->run = step ? run_step : run_update;
-    made->queue = !device ? NULL : step ? queue_step : queue_update;
+    made->run = step ? run_step : inner ? run_inner : run_update;
+    made->queue = !device ? NULL : step ? queue_step : inner ? queue_inner : queue_update;
     made->bytes = (data->optimizer.kind == SG_ADAM ? 24 : 8) * logits;
-    return error_of_updates(data, step ? UPDATES : 1, &made->error, error);
+    return error_of_updates(data, step || inner ? UPDATES : 1, &made->error, error);
 }
 
 sg_status bench_rows_prepare(const char *name, size_t cut, sg_backend_kind backend,
@@ -276,7 +290,7 @@ sg_status bench_rows_prepare(const char *name, size_t cut, sg_backend_kind backe
     data->vocabulary = 131072 / cut;
     data->time = 1;
     data->optimizer = (sg_optimizer){.kind = SG_SGD, .lr = 0.5};
-    if (strcmp(name, "W2a") == 0)
+    if (strncmp(name, "W2a", 3) == 0)
         data->optimizer = (sg_optimizer){SG_ADAM, 1e-3, 0.9, 0.999, 1e-8, 0};
     return prepare(data, name, made, error);
 }
