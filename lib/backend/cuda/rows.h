@@ -70,9 +70,11 @@ cudaError_t sg_cuda_rows_queue_update(const sg_cuda_table &rows, sg_cuda_range r
                                       const sg_rows_step &step, const sg_cuda_samples &samples,
                                       sg_row_change *change, sg_cuda_stream *stream);
 
-/* The pass of an update alone, in the fast way: it begins with jobs and ends with masses. */
+/* The pass of an update alone, in the fast way: it begins with jobs and ends with masses, and with the sums of tiles unless
+ * that is NULL. */
 cudaError_t sg_cuda_rows_queue_fast_tiles(const sg_cuda_table &rows, sg_cuda_range range,
-                                          const sg_cuda_samples &samples, sg_cuda_stream *stream);
+                                          const sg_cuda_samples &samples, sg_row_sums *sums,
+                                          sg_cuda_stream *stream);
 
 /* jobs: [count], room. */
 cudaError_t sg_cuda_rows_queue_collision(const sg_cuda_table &rows, sg_cuda_range range,

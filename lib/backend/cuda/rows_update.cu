@@ -2,7 +2,7 @@
 /* Updates of rows on the device. An update is three kernels: a block for each state finds out what the
  * row is to do, a block for each tile does it in one read and one write, a block for each state adds up
  * the masses. The stages of a tile are those of the CPU, and so is the order of its sums. */
-#include "backend/cuda/rows_kernels.h"
+#include "backend/cuda/rows_sums.h"
 
 namespace
 {
@@ -210,56 +210,6 @@ __global__ void __launch_bounds__(ROW_THREADS) end_collision(sg_cuda_table rows,
 
 /* ---- The pass ---- */
 
-/* Sums over free tokens from moments; the first 8 threads call it, each with a lane of 8. */
-template <typename real>
-__device__ void sum_moments(const real *q, const real *x, size_t n, const sg_row_job *job, int most,
-                            sg_row_sums *sums)
-{
-    double mass = 0, square = 0, norm = 0, moment[8] = {0};
-    for (size_t i = threadIdx.x; i < n; i += 8) {
-        double p = (double)q[i] * job->inverse_total, d = (double)x[i];
-        mass += p;
-        square += p * p;
-        norm += d * d;
-        for (int k = 1; k < 8; k++) {
-            p *= d;
-            if (k <= most)
-                moment[k] += p;
-        }
-    }
-    double *const all[] = {&mass,      &square,    &norm,      &moment[1], &moment[2],
-                           &moment[3], &moment[4], &moment[5], &moment[6], &moment[7]};
-    for (double *sum : all)
-        for (int half = 4; half > 0; half /= 2)
-            *sum += __shfl_xor_sync(0xffu, *sum, half);
-    sums->free_mass = mass;
-    sums->free_collision = square;
-    sums->norm2 = norm;
-    sg_row_sums_of_moments(sums, moment);
-}
-
-/* The same for steps of any size; the first 16 threads call it. */
-template <typename real>
-__device__ void sum_any(const real *q, const real *x, size_t n, const sg_row_job *job,
-                        sg_row_sums *sums)
-{
-    double inverse = job->inverse_total, shift = job->shift;
-    sums->free_mass = sum_in_lanes(n, [=](size_t i) { return (double)q[i] * inverse; });
-    sums->free_collision = sum_in_lanes(n, [=](size_t i) {
-        double p = (double)q[i] * inverse;
-        return p * p;
-    });
-    sums->norm2 = sum_in_lanes(n, [=](size_t i) { return (double)x[i] * (double)x[i]; });
-    sums->first =
-        sum_in_lanes(n, [=](size_t i) { return (double)q[i] * inverse * ((double)x[i] - shift); });
-    sums->excess = sum_in_lanes(
-        n, [=](size_t i) { return (double)q[i] * inverse * sg_exp_excess((double)x[i] - shift); });
-    sums->reverse = sum_in_lanes(n, [=](size_t i) {
-        double y = (double)x[i] - shift, e = sg_exp_excess(y);
-        return (double)q[i] * inverse * (y * (e + y) - e);
-    });
-}
-
 /* Upper bound of the changes of a tile: the job's, or what they are where that may spare the long way. */
 template <typename real>
 __device__ double reach_of_tile(const sg_row_job *job, double bound, const real *x, size_t n)
@@ -284,18 +234,8 @@ __device__ void sum_tile(const real *q, const real *x, size_t n, size_t index,
     for (size_t i = threadIdx.x; i < n; i += ROW_THREADS)
         best = (double)x[i] > best ? (double)x[i] : best;
     best = greatest_of_block(best);
-    sg_row_sums mine = {};
-    if (reach > 0x1p-6 && threadIdx.x < SG_LANES)
-        sum_any(q, x, n, job, &mine);
-    else if (reach <= 0x1p-6 && threadIdx.x < 8)
-        sum_moments(q, x, n, job, reach <= 0x1p-12 ? 4 : 7, &mine);
-    if (threadIdx.x > 0)
-        return;
-    mine.max_free = best;
-    for (size_t j = 0; j < job->n; j++)
-        if (place_in_tile(&touched[j], index) < SG_TILE)
-            sg_row_sums_touched(&mine, job, touched[j].push, touched[j].q, touched[j].x);
-    *sums = mine;
+    if (threadIdx.x < SG_LANES)
+        sum_free(q, x, n, index, job, touched, reach, best, sums);
 }
 
 template <typename real>
@@ -430,11 +370,11 @@ cudaError_t sg_cuda_rows_queue_update(const sg_cuda_table &rows, sg_cuda_range r
     if (step.optimizer.kind == SG_COUPLED_ADAM && code == cudaSuccess)
         code =
             SG_LAUNCH_ROWS(rows, settle_coupled, range.count, stream, rows, first, step, samples);
-    if (code == cudaSuccess && !change && sg_cuda_kernels_chosen() == SG_CUDA_FAST)
-        code = sg_cuda_rows_queue_fast_tiles(rows, range, samples, stream);
+    sg_row_sums *sums = change ? (sg_row_sums *)rows.parts : nullptr;
+    if (code == cudaSuccess && sg_cuda_kernels_chosen() == SG_CUDA_FAST)
+        code = sg_cuda_rows_queue_fast_tiles(rows, range, samples, sums, stream);
     else if (code == cudaSuccess)
-        code = SG_LAUNCH_ROWS(rows, update_tiles, tiles, stream, rows, first, samples,
-                              change ? (sg_row_sums *)rows.parts : (sg_row_sums *)nullptr);
+        code = SG_LAUNCH_ROWS(rows, update_tiles, tiles, stream, rows, first, samples, sums);
     if (code == cudaSuccess)
         code = SG_LAUNCH_ROWS(rows, end_update, range.count, stream, rows, first, samples, change);
     return code;
