@@ -78,11 +78,43 @@ SG_HD static inline float sg_bulk_expm1(float x)
     return expm1f(x);
 }
 
+/* The constant of the advantage's sign. Of a plain choice nvcc makes a choice between the two parameters, which it
+ * then converts and divides in double precision for every token; what it cannot see through it makes once. */
+SG_HD static inline float sg_bulk_side(bool positive, float above, float below)
+{
+#ifdef __CUDA_ARCH__
+    float side;
+    asm("{ .reg .pred p; setp.ne.u32 p, %3, 0; selp.f32 %0, %1, %2, p; }"
+        : "=f"(side)
+        : "f"(above), "f"(below), "r"((unsigned)positive));
+    return side;
+#else
+    return positive ? above : below;
+#endif
+}
+
+/* 1 / x for 1 <= x <= 2 and NaN, rounded as IEEE 754 wants it: the steps by which nvcc divides, without its branch for
+ * numbers so small or large that they need other ones. */
+SG_HD static inline float sg_bulk_inverse(float x)
+{
+#ifdef __CUDA_ARCH__
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return fmaf(y, -fmaf(x, y, -1.0f), y);
+#else
+    return 1.0f / x;
+#endif
+}
+
 /* sg_gate_at and all it needs, with the suffix _bulk. */
+#define SG_INVERSE(x) sg_bulk_inverse(x)
+#define SG_SIDE(above, below) sg_bulk_side(positive, (float)(above), (float)(below))
 #define SG_REAL float
 #define SG_NAME(name) name##_bulk
 #define SG_MATH(function) sg_bulk_##function
 #include "objective/gate_math.h"
+#undef SG_INVERSE
+#undef SG_SIDE
 #undef SG_REAL
 #undef SG_NAME
 #undef SG_MATH

@@ -3,7 +3,19 @@
  *   SG_REAL            the number type
  *   SG_NAME(name)      the name with the precision's suffix
  *   SG_MATH(function)  the maths function of that precision (exp or expf, ...)
+ *   SG_SIDE(a, b)      if that is not the plain choice of a number by the sign of the advantage; a and b are made of
+ *                      parameters alone, in double precision
+ *   SG_INVERSE(x)      if there is something quicker for the same 1 / x of 1 <= x <= 2 or NaN
  * The paper of each formula is named at its gate; methods.c lists them all. */
+
+#ifndef SG_SIDE
+#define SG_SIDE(above, below) (positive ? (SG_REAL)(above) : (SG_REAL)(below))
+#define SG_SIDE_IS_PLAIN
+#endif
+#ifndef SG_INVERSE
+#define SG_INVERSE(x) (1 / (x))
+#define SG_INVERSE_IS_PLAIN
+#endif
 
 /* One ratio x: its logarithm, itself, and x - 1 (kept apart because it is exact near x = 1). */
 typedef struct SG_NAME(sg_gate_point) {
@@ -96,11 +108,11 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_sapo)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL tau = positive ? (SG_REAL)p->tau_pos : (SG_REAL)p->tau_neg;
-    SG_REAL scale = positive ? (SG_REAL)(4 / p->tau_pos) : (SG_REAL)(4 / p->tau_neg);
+    SG_REAL tau = SG_SIDE(p->tau_pos, p->tau_neg);
+    SG_REAL scale = SG_SIDE(4 / p->tau_pos, 4 / p->tau_neg);
     SG_REAL x = tau * at.excess;
     SG_REAL e = SG_MATH(exp)(-SG_MATH(fabs)(x));
-    SG_REAL h = 1 / (1 + e);
+    SG_REAL h = SG_INVERSE(1 + e);
     SG_REAL sigmoid = x < 0 ? e * h : h;
     return SG_NAME(sg_gate_plain)(scale * sigmoid, 4 * e * h * h, at.ratio);
 }
@@ -109,7 +121,7 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_erf)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL tau = positive ? (SG_REAL)p->tau_pos : (SG_REAL)p->tau_neg;
+    SG_REAL tau = SG_SIDE(p->tau_pos, p->tau_neg);
     SG_REAL t = tau * at.excess;
     const SG_REAL sqrt_half = (SG_REAL)0.70710678118654752440;
     const SG_REAL sqrt_half_pi = (SG_REAL)1.25331413731550025121;
@@ -121,7 +133,7 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_arctan)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL tau = positive ? (SG_REAL)p->tau_pos : (SG_REAL)p->tau_neg;
+    SG_REAL tau = SG_SIDE(p->tau_pos, p->tau_neg);
     SG_REAL t = tau * at.excess;
     return SG_NAME(sg_gate_plain)(1 + SG_MATH(atan)(t) / tau, 1 / (1 + t * t), at.ratio);
 }
@@ -130,7 +142,7 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_softsign)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL tau = positive ? (SG_REAL)p->tau_pos : (SG_REAL)p->tau_neg;
+    SG_REAL tau = SG_SIDE(p->tau_pos, p->tau_neg);
     SG_REAL t = tau * at.excess;
     SG_REAL u = 1 / SG_MATH(sqrt)(1 + t * t);
     SG_REAL slope = t > (SG_REAL)1e8 ? 1 : t * u; /* t u -> 1, where t * t would overflow */
@@ -160,7 +172,7 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_spo)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL bend = (SG_REAL)((positive ? -1 : 1) / p->eps);
+    SG_REAL bend = SG_SIDE(-1 / p->eps, 1 / p->eps);
     SG_REAL surrogate = 1 + at.excess * (1 + bend * at.excess / 2);
     return SG_NAME(sg_gate_plain)(surrogate, 1 + bend * at.excess, at.ratio);
 }
@@ -184,8 +196,8 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_ce_gppo)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL edge = (SG_REAL)(positive ? 1 + p->eps_high : 1 - p->eps_low);
-    SG_REAL beta = (SG_REAL)(positive ? p->beta_high : p->beta_low);
+    SG_REAL edge = SG_SIDE(1 + p->eps_high, 1 - p->eps_low);
+    SG_REAL beta = SG_SIDE(p->beta_high, p->beta_low);
     bool inside = positive ? at.ratio <= edge : at.ratio >= edge;
     if (inside)
         return SG_NAME(sg_gate_plain)(at.ratio, 1, at.ratio);
@@ -251,8 +263,8 @@ SG_HD static inline SG_REAL SG_NAME(sg_gate_lower_gamma)(SG_REAL k, SG_REAL x)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_vespo)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL k = (SG_REAL)(positive ? p->k_pos : p->k_neg);
-    SG_REAL lambda = (SG_REAL)(positive ? p->lambda_pos : p->lambda_neg);
+    SG_REAL k = SG_SIDE(p->k_pos, p->k_neg);
+    SG_REAL lambda = SG_SIDE(p->lambda_pos, p->lambda_neg);
     /* Where exp(d) overflows the exponent is infinity - infinity; its limit is - infinity. */
     bool beyond = at.excess == (SG_REAL)INFINITY;
     SG_REAL coefficient = beyond ? 0 : SG_MATH(exp)(k * at.log_ratio - lambda * at.excess);
@@ -331,7 +343,7 @@ SG_HD static inline SG_NAME(sg_gate_value)
 SG_HD static inline SG_NAME(sg_gate_value)
     SG_NAME(sg_gate_gmpo)(const sg_gate_parameters *p, SG_NAME(sg_gate_point) at, bool positive)
 {
-    SG_REAL edge = (SG_REAL)(positive ? p->eps_high : -p->eps_low);
+    SG_REAL edge = SG_SIDE(p->eps_high, -p->eps_low);
     bool live = positive ? at.log_ratio <= edge : at.log_ratio >= edge;
     SG_REAL surrogate = live ? at.ratio : SG_MATH(exp)(edge);
     return SG_NAME(sg_gate_plain)(surrogate, live ? 1 : 0, at.ratio);
@@ -362,3 +374,12 @@ SG_HD static inline SG_NAME(sg_gate_value)
     }
     return nothing;
 }
+
+#ifdef SG_SIDE_IS_PLAIN
+#undef SG_SIDE
+#undef SG_SIDE_IS_PLAIN
+#endif
+#ifdef SG_INVERSE_IS_PLAIN
+#undef SG_INVERSE
+#undef SG_INVERSE_IS_PLAIN
+#endif
