@@ -11,6 +11,7 @@ typedef struct on_device {
     size_t *start;
     float *in, *advantage, *value, *slope; /* in: ratios, or log-ratios of sequences */
     void *room;
+    sg_cuda_long_sequences longer;
 } on_device;
 
 static void release(void *context)
@@ -24,6 +25,7 @@ static void release(void *context)
     sg_cuda_free(data->value);
     sg_cuda_free(data->slope);
     sg_cuda_free(data->room);
+    sg_cuda_long_sequences_free(&data->longer);
     sg_cuda_stream_free(data->stream);
     bench_gates_free(data->host);
     free(data);
@@ -34,13 +36,13 @@ static sg_status queue(void *context, sg_error *error)
     const on_device *data = context;
     const bench_gates_data *host = data->host;
     if (host->kind == BENCH_STATISTICS)
-        return sg_cuda_gates_queue_statistics(host->objectives, host->n, data->in, data->advantage,
-                                              data->room, data->stream, error);
+        return sg_cuda_gates_queue_statistics(host->objectives, host->objective, host->n, data->in,
+                                              data->advantage, data->room, data->stream, error);
     if (host->kind == BENCH_SEQUENCES)
         return sg_cuda_gates_queue_sequences(
             host->objective, host->sequences, data->start, data->in, data->advantage, data->value,
-            host->by_row ? data->slope : NULL, host->by_row ? NULL : data->slope, data->stream,
-            error);
+            host->by_row ? data->slope : NULL, host->by_row ? NULL : data->slope, &data->longer,
+            data->stream, error);
     return sg_cuda_gates_queue(host->objective, host->n, data->in, data->advantage, data->value,
                                data->slope, data->stream, error);
 }
@@ -81,6 +83,9 @@ static sg_status put_all(on_device *data, sg_error *error)
     if (status == SG_OK && sequences)
         status = put(&start, host->start, (outer + 1) * sizeof *host->start, data, error);
     data->start = start;
+    if (status == SG_OK && sequences)
+        status =
+            sg_cuda_long_sequences_find(&data->longer, outer, host->start, data->stream, error);
     if (host->kind == BENCH_STATISTICS) {
         if (status == SG_OK)
             status = put(&data->room, NULL,

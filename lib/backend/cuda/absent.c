@@ -155,9 +155,21 @@ sg_status sg_cuda_gates_queue(const sg_objective *objective, size_t n, const flo
 sg_status sg_cuda_gates_queue_sequences(const sg_objective *objective, size_t sequences,
                                         const size_t *start, const float *log_ratio,
                                         const float *advantage, float *value, float *row_slope,
-                                        float *slope, sg_cuda_stream *stream, sg_error *error)
+                                        float *slope, const sg_cuda_long_sequences *longer,
+                                        sg_cuda_stream *stream, sg_error *error)
 {
     return absent(error);
+}
+
+sg_status sg_cuda_long_sequences_find(sg_cuda_long_sequences *found, size_t sequences,
+                                      const size_t *start, sg_cuda_stream *stream, sg_error *error)
+{
+    *found = (sg_cuda_long_sequences){0};
+    return absent(error);
+}
+
+void sg_cuda_long_sequences_free(sg_cuda_long_sequences *found)
+{
 }
 
 size_t sg_cuda_gates_statistics_bytes(size_t count, size_t n)
@@ -171,9 +183,9 @@ sg_status sg_cuda_gates_prepare_statistics(size_t count, const sg_objective *obj
     return absent(error);
 }
 
-sg_status sg_cuda_gates_queue_statistics(size_t count, size_t n, const float *ratio,
-                                         const float *advantage, void *room, sg_cuda_stream *stream,
-                                         sg_error *error)
+sg_status sg_cuda_gates_queue_statistics(size_t count, const sg_objective *objective, size_t n,
+                                         const float *ratio, const float *advantage, void *room,
+                                         sg_cuda_stream *stream, sg_error *error)
 {
     return absent(error);
 }

@@ -68,7 +68,10 @@ extern "C" sg_status sg_cuda_gates_apply_sequences(const sg_objective *objective
     sg_cuda_own_stream stream;
     sg_cuda_array<size_t> starts;
     sg_cuda_array<float> ratios, advantages, values, row_slopes, slopes;
+    sg_cuda_long_sequences longer = {};
     sg_status status = stream.alloc(error);
+    if (status == SG_OK)
+        status = sg_cuda_long_sequences_find(&longer, sequences, start, stream.at, error);
     if (status == SG_OK)
         status = starts.alloc(sequences + 1, "the starts of the sequences", error);
     if (status == SG_OK)
@@ -88,15 +91,16 @@ extern "C" sg_status sg_cuda_gates_apply_sequences(const sg_objective *objective
     if (status == SG_OK)
         status = advantages.from_host(sequences, advantage, stream.at, error);
     if (status == SG_OK)
-        status =
-            sg_cuda_gates_queue_sequences(objective, sequences, starts.at, ratios.at, advantages.at,
-                                          values.at, row_slopes.at, slopes.at, stream.at, error);
+        status = sg_cuda_gates_queue_sequences(objective, sequences, starts.at, ratios.at,
+                                               advantages.at, values.at, row_slopes.at, slopes.at,
+                                               &longer, stream.at, error);
     if (status == SG_OK)
         status = values.to_host(sequences, value, stream.at, error);
     if (status == SG_OK && row_slope)
         status = row_slopes.to_host(sequences, row_slope, stream.at, error);
     if (status == SG_OK && slope && n)
         status = slopes.to_host(n, slope + first, stream.at, error);
+    sg_cuda_long_sequences_free(&longer);
     return status;
 }
 
@@ -137,8 +141,9 @@ extern "C" sg_status sg_cuda_gates_statistics(size_t count, const sg_objective *
             status = sg_cuda_gates_prepare_statistics(count, objective, m, room.at, piece.stream.at,
                                                       error);
         if (status == SG_OK)
-            status = sg_cuda_gates_queue_statistics(count, m, piece.ratio.at, piece.advantage.at,
-                                                    room.at, piece.stream.at, error);
+            status =
+                sg_cuda_gates_queue_statistics(count, objective, m, piece.ratio.at,
+                                               piece.advantage.at, room.at, piece.stream.at, error);
         if (status == SG_OK)
             status = sg_cuda_gates_fetch_statistics(count, m, room.at, first ? some : statistics,
                                                     piece.stream.at, error);
