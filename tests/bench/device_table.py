@@ -4,9 +4,10 @@
 
   device_table.py FOLDER ROUNDS RECORD.json
 
-FOLDER holds plain.K and fast.K (arrays of softgate, by the kernels in use), eager.K and compile.K (JSON lines of
+FOLDER holds plain.K.WORKLOAD and fast.K.WORKLOAD (arrays of softgate, by the kernels in use), eager.K and compile.K (JSON lines of
 peer_torch.py; may be missing).
 """
+import glob
 import json
 import os
 import re
@@ -42,9 +43,10 @@ def lines(file):
 mine, peer, every = {}, {"eager": {}, "compile": {}}, []
 for k in range(1, rounds + 1):
     for kernels in ("plain", "fast"):
-        for row in read(f"{kernels}.{k}", json.load):
-            mine.setdefault((row["workload"], kernels), []).append(row)
-            every.append(dict(row, program="softgate", kernels=kernels, round=k))
+        for path in sorted(glob.glob(os.path.join(folder, f"{kernels}.{k}.*"))):
+            for row in read(os.path.basename(path), json.load):
+                mine.setdefault((row["workload"], kernels), []).append(row)
+                every.append(dict(row, program="softgate", kernels=kernels, round=k))
     for mode, rows in peer.items():
         for row in read(f"{mode}.{k}", lines):
             rows.setdefault(row["workload"], []).append(row)
@@ -52,13 +54,6 @@ for k in range(1, rounds + 1):
 with open(target, "w") as file:
     json.dump(every, file, indent=0)
     file.write("\n")
-
-try:
-    import torch
-    print(f"# torch {torch.__version__}, CUDA {torch.version.cuda}")
-except ImportError:
-    pass
-
 
 def median(rows):
     return statistics.median(row["median_s"] for row in rows)
