@@ -2,6 +2,7 @@
 #ifndef SG_LIGHT_H
 #define SG_LIGHT_H
 
+#include "backend/cuda/device.h"
 #include "backend/light_row.h"
 
 #ifdef __cplusplus
@@ -69,9 +70,25 @@ struct sg_light_rows {
 /* Rows of a checked configuration without zeros. They retain the prior. */
 sg_status sg_cpu_light_alloc(sg_light_rows **rows, const sg_light_config *config,
                              sg_light_prior *prior, sg_error *error);
+sg_status sg_cuda_light_alloc(sg_light_rows **rows, const sg_light_config *config,
+                              sg_light_prior *prior, sg_error *error);
+
+/* The stream of rows on a device, to measure its time. */
+sg_cuda_stream *sg_cuda_light_stream(const sg_light_rows *rows);
+
+/* For backends that keep their rows elsewhere: a row of rows on the CPU that will have these numbers
+ * stands on `shared` from then on, or on a base of its own (NULL). The caller fills its explicit
+ * tokens, their q and block sums, and the numbers and q of a base of its own; then it is sealed. NULL
+ * without memory. */
+sg_light_row *sg_cpu_light_open(sg_light_rows *rows, size_t state, const sg_light_row *numbers,
+                                sg_light_prior *shared);
+void sg_cpu_light_seal(sg_light_row *row);
+/* A row of rows on the CPU, and the prior that it stands on; *prior is NULL for a base of its own. */
+const sg_light_row *sg_cpu_light_look(const sg_light_rows *rows, size_t state,
+                                      sg_light_prior **prior);
 
 /* How a row is doing. */
-static inline sg_light_report sg_light_report_of(const sg_light_row *row, double series)
+static inline sg_light_report sg_light_report_of(const sg_light_row *row)
 {
     sg_light_report report;
     report.bound = row->bound;
@@ -79,7 +96,7 @@ static inline sg_light_report sg_light_report_of(const sg_light_row *row, double
     report.rebases = row->rebases;
     report.folds = row->folds;
     report.explicit_tokens = row->count;
-    report.series = series;
+    report.series = sg_light_series_use(row->s);
     return report;
 }
 

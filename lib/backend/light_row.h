@@ -4,6 +4,7 @@
 
 #include "backend/light_rows.h"
 #include "backend/light_team.h"
+#include "core/host_device.h"
 #include "core/vec_math.h"
 
 /* One light row as all backends keep it: its explicit tokens, and what it knows of the light ones.
@@ -74,7 +75,7 @@ typedef struct sg_light_row {
 /* ---- Sizes ---- */
 
 /* Fills the widths of the levels; how many doubles q and all sums are. */
-static inline size_t sg_light_base_layout(sg_light_base *base, size_t vocabulary, size_t head)
+SG_HD static inline size_t sg_light_base_layout(sg_light_base *base, size_t vocabulary, size_t head)
 {
     size_t width = vocabulary, cells = vocabulary;
     base->vocabulary = vocabulary;
@@ -88,7 +89,7 @@ static inline size_t sg_light_base_layout(sg_light_base *base, size_t vocabulary
     return cells;
 }
 
-static inline void sg_light_base_place(sg_light_base *base, double *cells)
+SG_HD static inline void sg_light_base_place(sg_light_base *base, double *cells)
 {
     base->q = cells;
     cells += base->vocabulary;
@@ -97,7 +98,7 @@ static inline void sg_light_base_place(sg_light_base *base, double *cells)
 }
 
 /* Cells of the hash table of so many explicit tokens. */
-static inline size_t sg_light_cells(size_t capacity)
+SG_HD static inline size_t sg_light_cells(size_t capacity)
 {
     size_t cells = 16;
     while (cells < 4 * capacity)
@@ -142,7 +143,7 @@ SG_TEAM_CODE double sg_light_contract(const double *a, const double *power, size
 }
 
 /* |S1|/r + |S2|/r^2 + |S3|/r^3 + |S4|/r^4: at most 1 while the series are used. */
-SG_TEAM_CODE double sg_light_series_use(const double *s)
+SG_HD static inline double sg_light_series_use(const double *s)
 {
     double use = 0, factor = 1;
     for (size_t k = 0; k < SG_LIGHT_ORDER; k++) {
@@ -150,6 +151,17 @@ SG_TEAM_CODE double sg_light_series_use(const double *s)
         use += fabs(s[k]) * factor;
     }
     return use;
+}
+
+/* exp(d) - 1 from exp(d): the Taylor polynomial where the difference would cancel. */
+SG_HD static inline double sg_light_excess(double d, double exponential)
+{
+    double near = 1 + d / 6;
+    near = 1 + d / 5 * near;
+    near = 1 + d / 4 * near;
+    near = 1 + d / 3 * near;
+    near = d * (1 + d / 2 * near);
+    return fabs(d) < 0x1p-10 ? near : exponential - 1;
 }
 
 /* ---- Explicit tokens ---- */

@@ -27,11 +27,8 @@ sg_status sg_light_rows_alloc(sg_light_rows **rows, sg_backend_kind backend,
         whole.tolerance = 1e-9;
     if (whole.explicit_limit == 0)
         whole.explicit_limit = 512;
-    if (backend == SG_BACKEND_CUDA)
-        return sg_fail(
-            error, SG_EUNSUPPORTED,
-            "light rows are computed on the CPU only; take the backend cpu or dense rows");
-    return sg_cpu_light_alloc(rows, &whole, prior, error);
+    return backend == SG_BACKEND_CUDA ? sg_cuda_light_alloc(rows, &whole, prior, error)
+                                      : sg_cpu_light_alloc(rows, &whole, prior, error);
 }
 
 void sg_light_rows_free(sg_light_rows *rows)

@@ -8,6 +8,10 @@
 #include "backend/backend.h"
 #include "core/status.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Rows of a tabular softmax policy under plain SGD, at a cost per update that does not grow with
  * the vocabulary. The calls are those of sg_rows_* (backend.h), in double precision. On a CUDA device
  * a warp works on a row, and results have the CPU's bits; where calls cannot say what went wrong
@@ -146,5 +150,9 @@ typedef struct sg_light_report {
 } sg_light_report;
 
 sg_light_report sg_light_rows_report(const sg_light_rows *rows, size_t state);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -17,7 +17,7 @@
 #define SG_TEAM_WAIT() __syncwarp()
 /* Puts `to` into a cell that holds -1; false when another one was faster. */
 #define SG_TEAM_CLAIM(cell, to) (atomicCAS((cell), -1, (to)) == -1)
-#define SG_TEAM_PREFETCH(at) ((void)0)
+#define SG_TEAM_PREFETCH(at) ((void)(at))
 #define SG_TEAM_TOGETHER 1 /* draws that a thread makes side by side */
 
 static __device__ inline void sg_team_log(size_t n, const double *x, double *y)

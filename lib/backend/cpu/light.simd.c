@@ -127,15 +127,8 @@ static void light_gate(sg_gate_kind kind, const sg_gate_parameters *parameter, s
         const double *d = log_ratio + first;
         for (size_t i = 0; i < m; i++)
             ratio[i] = sg_exp(d[i]);
-        /* exp(d) - 1: its Taylor polynomial where the difference would cancel. */
-        for (size_t i = 0; i < m; i++) {
-            double near = 1 + d[i] / 6;
-            near = 1 + d[i] / 5 * near;
-            near = 1 + d[i] / 4 * near;
-            near = 1 + d[i] / 3 * near;
-            near = d[i] * (1 + d[i] / 2 * near);
-            excess[i] = fabs(d[i]) < 0x1p-10 ? near : ratio[i] - 1;
-        }
+        for (size_t i = 0; i < m; i++)
+            excess[i] = sg_light_excess(d[i], ratio[i]);
         sample_gate_sample(kind, parameter, m, d, ratio, excess, logp_old + first,
                            advantage + first, coefficient + first);
     }

@@ -292,8 +292,7 @@ static void masses(const sg_light_rows *rows, size_t sets, const size_t *state, 
 
 static sg_light_report report(const sg_light_rows *rows, size_t state)
 {
-    const sg_light_row *row = &sg_cpu_light_of(rows)->row[state];
-    return sg_light_report_of(row, sg_light_series_use(row->s));
+    return sg_light_report_of(&sg_cpu_light_of(rows)->row[state]);
 }
 
 static const sg_light_methods methods = {

@@ -169,3 +169,38 @@ sg_status sg_cpu_light_load(sg_light_rows *rows, const void *from, size_t size, 
             size, rows->config.states, rows->vocabulary);
     return SG_OK;
 }
+
+sg_light_row *sg_cpu_light_open(sg_light_rows *rows, size_t state, const sg_light_row *numbers,
+                                sg_light_prior *shared)
+{
+    sg_light_row *row = &sg_cpu_light_of(rows)->row[state], made = *numbers;
+    sg_light_prior *prior =
+        shared ? sg_light_prior_retain(shared) : sg_light_prior_new(rows->vocabulary, rows->head);
+    made.token = made.slots = NULL;
+    made.q = made.move = made.block = NULL;
+    made.count = made.capacity = 0;
+    made.owned = shared == NULL;
+    made.base = prior ? &prior->base : NULL;
+    if (!prior || !sg_light_row_reserve(&made, numbers->count > 0 ? numbers->count : 1)) {
+        sg_light_row_clear(&made);
+        return NULL;
+    }
+    made.count = numbers->count;
+    sg_light_row_clear(row);
+    *row = made;
+    return row;
+}
+
+void sg_cpu_light_seal(sg_light_row *row)
+{
+    for (size_t e = 0; e < row->count; e++)
+        sg_light_slots_put(row, (int32_t)e);
+}
+
+const sg_light_row *sg_cpu_light_look(const sg_light_rows *rows, size_t state,
+                                      sg_light_prior **prior)
+{
+    const sg_light_row *row = &sg_cpu_light_of(rows)->row[state];
+    *prior = row->owned ? NULL : sg_light_prior_of(row->base);
+    return row;
+}

@@ -6,6 +6,7 @@
 #include "backend/cuda/gates.h"
 #include "backend/cuda/head.h"
 #include "backend/cuda/machine.h"
+#include "backend/light.h"
 #include "backend/rows.h"
 #include "backend/tree_rows.h"
 
@@ -421,4 +422,18 @@ sg_status sg_cuda_flat_add(sg_cuda_flat *delta, double scale, sg_cuda_flat *para
 sg_status sg_cuda_flat_step(sg_cuda_flat *gradient, const sg_cuda_step *step, sg_error *error)
 {
     return absent(error);
+}
+
+/* light.h */
+
+sg_status sg_cuda_light_alloc(sg_light_rows **rows, const sg_light_config *config,
+                              sg_light_prior *prior, sg_error *error)
+{
+    *rows = NULL;
+    return absent(error);
+}
+
+sg_cuda_stream *sg_cuda_light_stream(const sg_light_rows *rows)
+{
+    return NULL;
 }

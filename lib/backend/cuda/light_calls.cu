@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-3.0-or-later */
+/* Light rows on the device: each method sends its arguments, queues its kernels and brings back its results. */
+#include "backend/cuda/light_host.h"
+
+#include <math.h>
+
+enum { CHUNK = 1 << 16 }; /* tokens of a row that go over the desk at a time */
+
+static void fill_with_nan(double *numbers, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        numbers[i] = (double)NAN;
+}
+
+/* ---- Questions ---- */
+
+void sg_cuda_light_get_logits(const sg_light_rows *base, size_t state, double *logits)
+{
+    sg_cuda_light_call call(base);
+    sg_cuda_light_rows *rows = light_of(base);
+    size_t n = base->vocabulary;
+    for (size_t at = 0; at < n && call.open(light_bytes<double>(CHUNK), 0); at += CHUNK) {
+        size_t some = n - at < CHUNK ? n - at : (size_t)CHUNK;
+        double *here = call.on_desk<double>(some);
+        call.check(
+            sg_cuda_light_queue_get(&rows->row[state], at, some, call.there(here), rows->stream),
+            "reading a row of logits");
+        call.fetch(some, here, logits + at);
+    }
+    if (!call.fine())
+        fill_with_nan(logits, n);
+}
+
+void sg_cuda_light_draw(const sg_light_rows *base, size_t first, size_t count, size_t n,
+                        const double *uniforms, int32_t *tokens)
+{
+    sg_cuda_light_call call(base);
+    sg_cuda_light_rows *rows = light_of(base);
+    size_t cells = count * n;
+    if (cells == 0)
+        return;
+    if (call.open(light_bytes<double>(cells) + light_bytes<int32_t>(cells), 0)) {
+        const double *there = call.put(cells, uniforms);
+        call.send();
+        int32_t *here = call.on_desk<int32_t>(cells);
+        if (call.fine())
+            call.check(sg_cuda_light_queue_draw(rows->row + first, count, n, there,
+                                                call.there(here), rows->stream),
+                       "drawing tokens");
+        call.fetch(cells, here, tokens);
+    }
+    if (!call.fine())
+        memset(tokens, 0, cells * sizeof *tokens);
+}
+
+void sg_cuda_light_log_prob(const sg_light_rows *base, size_t first, size_t count, size_t n,
+                            const int32_t *tokens, double *log_prob)
+{
+    sg_cuda_light_call call(base);
+    sg_cuda_light_rows *rows = light_of(base);
+    size_t cells = count * n;
+    if (cells == 0)
+        return;
+    if (call.open(light_bytes<int32_t>(cells) + light_bytes<double>(cells), 0)) {
+        const int32_t *there = call.put(cells, tokens);
+        call.send();
+        double *here = call.on_desk<double>(cells);
+        if (call.fine())
+            call.check(sg_cuda_light_queue_log_prob(rows->row + first, count, n, there,
+                                                    call.there(here), rows->stream),
+                       "computing log-probabilities");
+        call.fetch(cells, here, log_prob);
+    }
+    if (!call.fine())
+        fill_with_nan(log_prob, cells);
+}
+
+void sg_cuda_light_observe(const sg_light_rows *base, size_t first, size_t count,
+                           sg_row_observation *observation)
+{
+    sg_cuda_light_call call(base);
+    sg_cuda_light_rows *rows = light_of(base);
+    if (count == 0)
+        return;
+    if (call.open(light_bytes<sg_row_observation>(count), 0)) {
+        sg_row_observation *here = call.on_desk<sg_row_observation>(count);
+        call.check(
+            sg_cuda_light_queue_observe(rows->row + first, count, call.there(here), rows->stream),
+            "observing light rows");
+        call.fetch(count, here, observation);
+    }
+    double nan = (double)NAN;
+    for (size_t s = 0; s < count && !call.fine(); s++)
+        observation[s] = {nan, nan, nan, nan, nan, nan, nan, 0};
+}
+
+void sg_cuda_light_collision(const sg_light_rows *base, size_t first, size_t count,
+                             double *collision)
+{
+    sg_cuda_light_call call(base);
+    sg_cuda_light_rows *rows = light_of(base);
+    if (count == 0)
+        return;
+    if (call.open(light_bytes<double>(count), 0)) {
+        double *here = call.on_desk<double>(count);
+        call.check(
+            sg_cuda_light_queue_collision(rows->row + first, count, call.there(here), rows->stream),
+            "observing light rows");
+        call.fetch(count, here, collision);
+    }
+    if (!call.fine())
+        fill_with_nan(collision, count);
+}
+
+void sg_cuda_light_masses(const sg_light_rows *base, size_t sets, const size_t *state,
+                          const size_t *start, const int32_t *tokens, double *mass)
+{
+    sg_cuda_light_call call(base);
+    sg_cuda_light_rows *rows = light_of(base);
+    if (sets == 0)
+        return;
+    size_t n = start[sets];
+    if (call.open(2 * light_bytes<size_t>(sets + 1) + light_bytes<int32_t>(n) +
+                      light_bytes<double>(sets),
+                  0)) {
+        const size_t *states = call.put(sets, state), *starts = call.put(sets + 1, start);
+        const int32_t *all = call.put(n, tokens);
+        call.send();
+        double *here = call.on_desk<double>(sets);
+        if (call.fine())
+            call.check(sg_cuda_light_queue_masses(rows->row, sets, states, starts, all,
+                                                  call.there(here), rows->stream),
+                       "adding up probabilities");
+        call.fetch(sets, here, mass);
+    }
+    if (!call.fine())
+        fill_with_nan(mass, sets);
+}
+
+/* ---- Updates ---- */
+
+/* A row with a base of its own more, or more room: memory for all that asked, in one piece each. */
+static void give_memory(sg_cuda_light_call &call, size_t first, sg_cuda_light_ask *asks, size_t n)
+{
+    sg_cuda_light_rows *rows = call.rows;
+    size_t bases = 0, room = 0, base_bytes = light_aligned(light_base_bytes(rows));
+    char what[96];
+    for (size_t i = 0; i < n; i++) {
+        sg_cuda_light_memory *at = &rows->at[first + asks[i].row];
+        call.torn |= asks[i].torn;
+        bases += asks[i].wanted == 0;
+        if (asks[i].wanted == 0)
+            continue;
+        size_t capacity = asks[i].wanted > 2 * at->capacity ? asks[i].wanted : 2 * at->capacity;
+        asks[i].capacity = (capacity + SG_LIGHT_FAN - 1) / SG_LIGHT_FAN * SG_LIGHT_FAN;
+        room += light_aligned(sg_cuda_light_room(asks[i].capacity));
+    }
+    snprintf(what, sizeof what, "%zu of %zu light rows, which need more than their prior,", n,
+             rows->base.config.states);
+    char *memory = (char *)call.hold(bases * base_bytes + room, what);
+    for (size_t i = 0; i < n && call.fine(); i++) {
+        sg_cuda_light_memory *at = &rows->at[first + asks[i].row];
+        asks[i].memory = memory;
+        if (asks[i].wanted == 0) {
+            at->own = (double *)memory;
+            memory += base_bytes;
+        } else {
+            at->memory = memory;
+            at->capacity = asks[i].capacity;
+            memory += light_aligned(sg_cuda_light_room(asks[i].capacity));
+        }
+    }
+    call.torn &= !call.fine();
+}
+
+/* Room on the desk and off it for an update of count rows. */
+static size_t desk_of_work(size_t count)
+{
+    return light_bytes<sg_cuda_light_counts>(1) + light_bytes<sg_cuda_light_ask>(count);
+}
+
+static size_t room_of_work(const sg_cuda_light_rows *rows, const sg_cuda_light_work &work)
+{
+    return light_bytes<int32_t>(work.count * work.n) + light_bytes<double>(work.count * work.n) +
+           light_bytes<sg_cuda_light_job>(work.count) +
+           2 * light_bytes<sg_cuda_light_ask>(work.count) +
+           light_bytes<double>(rows->blocks * work.chunks * 2 * SG_LIGHT_TERMS);
+}
+
+static sg_cuda_light_work work_of(const sg_cuda_light_rows *rows, size_t first, size_t count,
+                                  size_t n, uint64_t updates, double lr, bool projected)
+{
+    sg_cuda_light_work work = sg_cuda_light_work();
+    work.rows = rows->row + first;
+    work.count = count;
+    work.n = n;
+    work.updates = updates;
+    work.plan.lr = lr;
+    work.plan.projected = projected;
+    work.plan.tolerance = rows->base.config.tolerance;
+    work.plan.explicit_limit = rows->base.config.explicit_limit;
+    work.chunks = sg_cuda_light_chunks(rows->base.vocabulary, rows->base.head);
+    work.blocks = rows->blocks;
+    return work;
+}
+
+/* Runs it to its end. The last things on the desk are its own. */
+static void do_work(sg_cuda_light_call &call, size_t first, sg_cuda_light_work &work)
+{
+    const char *doing = "updating light rows";
+    sg_cuda_light_rows *rows = call.rows;
+    sg_cuda_light_counts *counts = call.on_desk<sg_cuda_light_counts>(1), now = {0, 0};
+    sg_cuda_light_ask *desk = call.on_desk<sg_cuda_light_ask>(work.count);
+    work.counts = call.there(counts);
+    work.slots = call.in_room<int32_t>(work.count * work.n);
+    work.jobs = call.in_room<sg_cuda_light_job>(work.count);
+    work.asking = call.in_room<sg_cuda_light_ask>(work.count);
+    work.lacking = call.in_room<sg_cuda_light_ask>(work.count);
+    work.sums = call.in_room<double>(rows->blocks * work.chunks * 2 * SG_LIGHT_TERMS);
+    if (call.fine())
+        call.status = sg_cuda_zero(work.counts, sizeof *counts, rows->stream, &call.error);
+    if (call.fine())
+        call.check(sg_cuda_light_queue_update(work, rows->stream), doing);
+    call.fetch(1, counts, &now);
+    const sg_cuda_light_ask *asks = work.asking;
+    for (size_t n = now.asking; n > 0 && call.fine(); n = now.lacking) {
+        call.status = sg_cuda_zero(work.counts, sizeof *counts, rows->stream, &call.error);
+        if (call.fine())
+            call.check(sg_cuda_light_queue_serve(work, asks, n, rows->stream), doing);
+        call.fetch(1, counts, &now);
+        if (!call.fine() || now.lacking == 0)
+            break;
+        call.down(desk, work.lacking, now.lacking * sizeof *desk);
+        if (call.fine())
+            give_memory(call, first, desk, now.lacking);
+        call.up(call.there(desk), desk, now.lacking * sizeof *desk);
+        asks = call.there(desk);
+    }
+}
+
+sg_status sg_cuda_light_update(sg_light_rows *base, double lr, bool projected, size_t first,
+                               size_t count, size_t n, const int32_t *tokens, const double *pushes,
+                               sg_row_change *change, sg_error *error)
+{
+    sg_cuda_light_call call(base);
+    size_t cells = count * n;
+    if (count == 0)
+        return call.say(error);
+    sg_cuda_light_work work = work_of(call.rows, first, count, n, 1, lr, projected);
+    if (call.open(light_bytes<int32_t>(cells) + light_bytes<double>(cells) +
+                      light_bytes<sg_row_change>(count) + desk_of_work(count),
+                  room_of_work(call.rows, work))) {
+        work.tokens = call.put(cells, tokens);
+        work.pushes = call.put(cells, pushes);
+        call.send();
+        sg_row_change *here = call.on_desk<sg_row_change>(count);
+        work.change = change ? call.there(here) : nullptr;
+        do_work(call, first, work);
+        if (change)
+            call.fetch(count, here, change);
+    }
+    if (!call.fine() && change)
+        fill_with_nan((double *)change, count * (sizeof *change / sizeof(double)));
+    return call.say(error);
+}
+
+sg_status sg_cuda_light_inner_updates(sg_light_rows *base, double lr, uint64_t updates,
+                                      const sg_objective *objective, double factor, size_t first,
+                                      size_t count, size_t n, const int32_t *tokens,
+                                      const double *old_log_prob, const double *advantage,
+                                      double *pushes, sg_error *error)
+{
+    sg_cuda_light_call call(base);
+    size_t cells = count * n, kept = pushes ? cells * (size_t)updates : 0;
+    if (count == 0 || updates == 0)
+        return call.say(error);
+    sg_cuda_light_work work = work_of(call.rows, first, count, n, updates, lr, false);
+    if (call.open(light_bytes<int32_t>(cells) + 2 * light_bytes<double>(cells) +
+                      light_bytes<double>(kept) + desk_of_work(count),
+                  room_of_work(call.rows, work))) {
+        work.tokens = call.put(cells, tokens);
+        work.gates = true;
+        work.kind = objective->gate;
+        work.parameter = objective->parameter;
+        work.factor = factor;
+        work.old_log_prob = call.put(cells, old_log_prob);
+        work.advantage = call.put(cells, advantage);
+        call.send();
+        double *here = call.on_desk<double>(kept);
+        work.kept = pushes ? call.there(here) : nullptr;
+        work.pushes = call.in_room<double>(cells);
+        do_work(call, first, work);
+        if (kept > 0)
+            call.fetch(kept, here, pushes);
+    }
+    if (!call.fine() && pushes)
+        fill_with_nan(pushes, kept);
+    return call.say(error);
+}
