@@ -175,14 +175,14 @@ static int run_experiment(const cli_call *call, const sg_config *config)
     sg_simulate_callbacks callbacks = {on_progress, &seen, cli_interrupt_flag()};
     char version[64];
     snprintf(version, sizeof version, "%s (%s)", cli_version, cli_git_hash);
-    const sg_checkpoint_options checkpoint = {own->checkpoint, own->checkpoint_every, own->resume,
-                                              version};
+    const sg_checkpoint_options options_of_checkpoint = {own->checkpoint, own->checkpoint_every,
+                                                         own->resume, version};
+    const sg_checkpoint_options *checkpoint = own->checkpoint ? &options_of_checkpoint : NULL;
     cli_interrupt_defer();
     sg_status status =
         own->statistics
-            ? sg_simulate_measured(config, &callbacks, &table, &statistics, &error)
-            : sg_simulate_checkpointed(config, &callbacks, own->checkpoint ? &checkpoint : NULL,
-                                       &table, &error);
+            ? sg_simulate_measured(config, &callbacks, checkpoint, &table, &statistics, &error)
+            : sg_simulate_checkpointed(config, &callbacks, checkpoint, &table, &error);
     cli_progress_end(&seen.progress);
     int code = status ? cli_report(&error) : CLI_EXIT_DONE;
     if (table && (!status || sg_table_rows(table) > 0)) {
@@ -221,9 +221,6 @@ static int run(const cli_call *call)
                                       "one to start from");
     if (own->resume && !own->checkpoint)
         return cli_fail(SG_EARGUMENT, "--resume needs the file to go on from: --checkpoint FILE");
-    if (own->statistics && own->checkpoint)
-        return cli_fail(SG_EARGUMENT, "--statistics and --checkpoint do not go together: what has "
-                                      "been counted is not in the checkpoint; leave one out");
     if (own->statistics && cli_is_stdout(own->statistics))
         return cli_fail(SG_EARGUMENT, "--statistics needs a file: --statistics rows.csv");
     int code = read_config(&config, call);
@@ -249,7 +246,8 @@ const cli_command cli_simulate = {
         "each objective and seed of the experiment, and writes a row per gradient step with exact "
         "observables: reward, entropy, mass of the tail, ratios, clipped share, gradient, push on "
         "unsampled tokens. Objectives that are compared share their random numbers.\n\n"
-        "EXPERIMENT.yaml may be -, standard input. The table depends on the experiment and the seed alone, not on threads or processor. "
+        "EXPERIMENT.yaml may be -, standard input. The table depends on the experiment and the "
+        "seed alone, not on threads or processor. "
         "Ctrl-C stops in good order and keeps the runs that had finished. With --checkpoint even a "
         "kill or a power cut loses a few seconds only: the same command with --resume goes on.",
     .options = options,

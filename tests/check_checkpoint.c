@@ -63,13 +63,22 @@ static void stop_there(void *context, double fraction)
         stop->now = 1;
 }
 
-static sg_status simulate(const sg_config *config, bool resume, double until, sg_table **table,
-                          sg_error *error)
+/* statistics may be NULL. */
+static sg_status measure(const sg_config *config, bool resume, double until, sg_table **table,
+                         sg_table **statistics, sg_error *error)
 {
     struct stop stop = {until, 0};
     sg_simulate_callbacks callbacks = {stop_there, &stop, &stop.now};
     sg_checkpoint_options options = {test_path, 1e6, resume, "test"};
-    return sg_simulate_checkpointed(config, &callbacks, &options, table, error);
+    return statistics != NULL
+               ? sg_simulate_measured(config, &callbacks, &options, table, statistics, error)
+               : sg_simulate_checkpointed(config, &callbacks, &options, table, error);
+}
+
+static sg_status simulate(const sg_config *config, bool resume, double until, sg_table **table,
+                          sg_error *error)
+{
+    return measure(config, resume, until, table, NULL, error);
 }
 
 /* Leaves a checkpoint at test_path. */
@@ -102,6 +111,35 @@ START_TEST(interrupted_twice_and_resumed_is_not_interrupted)
     assert_equal_tables(whole, pieces);
     sg_table_free(pieces);
     sg_table_free(whole);
+}
+END_TEST
+
+/* What --statistics counts is in the checkpoint too: of runs that are over, and of one that is under way. */
+START_TEST(counts_survive_an_interruption)
+{
+    static sg_config config;
+    sg_error error = {0};
+    sg_table *whole, *counted, *pieces, *resumed;
+    configure(&config, _i);
+    set(&config, "run.seeds=3");
+    ck_assert_int_eq(sg_simulate_measured(&config, NULL, NULL, &whole, &counted, &error), SG_OK);
+    for (int cut = 0; cut < 2; cut++) {
+        ck_assert_int_eq(measure(&config, cut > 0, 0.35 + 0.25 * cut, &pieces, &resumed, &error),
+                         SG_EINTERRUPTED);
+        sg_table_free(pieces);
+        sg_table_free(resumed);
+        set(&config, cut == 0 ? "run.threads=3" : "run.threads=1");
+    }
+    ck_assert_int_eq(simulate(&config, true, 2, &pieces, &error), SG_EARGUMENT);
+    ck_assert_ptr_nonnull(strstr(error.message, "statistics is wanted there and not wanted here"));
+    ck_assert_msg(measure(&config, true, 2, &pieces, &resumed, &error) == SG_OK, "%s",
+                  error.message);
+    assert_equal_tables(whole, pieces);
+    assert_equal_tables(counted, resumed);
+    sg_table_free(pieces);
+    sg_table_free(resumed);
+    sg_table_free(whole);
+    sg_table_free(counted);
 }
 END_TEST
 
@@ -233,6 +271,7 @@ Suite *checkpoint_suite(void)
     TCase *tests = add_file_case(suite, "checkpoint");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, interrupted_twice_and_resumed_is_not_interrupted, 0, 2 * VARIANTS);
+    tcase_add_loop_test(tests, counts_survive_an_interruption, 0, VARIANTS);
     tcase_add_loop_test(tests, a_killed_process_loses_nothing_that_matters, 0, 2);
     tcase_add_test(tests, no_damage_goes_unseen);
     tcase_add_test(tests, another_experiment_version_or_file_is_refused);

@@ -141,7 +141,7 @@ static void small(sg_config *config)
 static void measure(const sg_config *config, sg_table **runs, sg_table **statistics)
 {
     sg_error error = {0};
-    ck_assert_msg(sg_simulate_measured(config, NULL, runs, statistics, &error) == SG_OK, "%s",
+    ck_assert_msg(sg_simulate_measured(config, NULL, NULL, runs, statistics, &error) == SG_OK, "%s",
                   error.message);
 }
 

@@ -7,10 +7,11 @@
 #include <unistd.h>
 
 #include "io/sealed_file.h"
+#include "sim/dispersion.h"
 
 /* The content of the file: the front, the texts (their sizes stand in the front), then for
  * each run an entry and its bytes. A finished run's are its records, another's what sg_run_save
- * gave. */
+ * gave. Last come the statistics of each arm, if any. */
 enum { VERSION, EXPERIMENT, BACKEND, TEXTS };
 enum { NOT_BEGUN, FINISHED, RUNNING };
 
@@ -28,6 +29,9 @@ struct sg_checkpoint {
     size_t runs;
     sg_finished *finished; /* [runs] */
     char *backend;
+    sg_dispersion *statistics; /* [arms]; NULL: none */
+    size_t arms, statistics_size;
+    void *statistics_bytes; /* room for those of one arm */
     struct saved {
         void *bytes; /* NULL: nothing kept */
         size_t size;
@@ -72,6 +76,7 @@ static sg_status write_file(sg_checkpoint *c, sg_error *error)
         size += head.text_size[i] = strlen(text[i]);
     for (size_t i = 0; i < c->runs; i++)
         size += sizeof(entry) + entry_of(c, i).size;
+    size += c->arms * c->statistics_size;
     sg_sealed_writer writer;
     sg_status status = sg_sealed_open(&writer, c->options->path, size, error);
     if (status != SG_OK)
@@ -86,6 +91,10 @@ static sg_status write_file(sg_checkpoint *c, sg_error *error)
                       now.kind == FINISHED ? (const void *)c->finished[i].records
                                            : c->saved[i].bytes,
                       now.size);
+    }
+    for (size_t arm = 0; arm < c->arms; arm++) {
+        sg_dispersion_save(&c->statistics[arm], c->statistics_bytes);
+        sg_sealed_put(&writer, c->statistics_bytes, c->statistics_size);
     }
     status = sg_sealed_commit(&writer, error);
     c->written = seconds();
@@ -139,12 +148,14 @@ sg_status sg_checkpoint_keep(sg_checkpoint *c, size_t index, const sg_run *run, 
 }
 
 sg_status sg_checkpoint_finish_run(sg_checkpoint *c, size_t index, sg_finished over,
-                                   sg_error *error)
+                                   const sg_dispersion *statistics, sg_error *error)
 {
     sg_status status = SG_OK;
 #pragma omp critical(sg_checkpoint)
     {
         c->finished[index] = over;
+        if (c->arms > 0)
+            sg_dispersion_merge(&c->statistics[index % c->arms], statistics);
         free(c->saved[index].bytes);
         c->saved[index].bytes = NULL;
         if (is_old(c))
@@ -264,6 +275,11 @@ static sg_status take_all(sg_checkpoint *c, const char *at, size_t left, sg_erro
     sg_status status = SG_OK;
     for (size_t i = 0; i < c->runs && status == SG_OK; i++)
         status = take_run(c, i, &at, &left, error);
+    for (size_t arm = 0; arm < c->arms && status == SG_OK; arm++) {
+        bytes = take(&at, &left, c->statistics_size);
+        if (bytes == NULL || !sg_dispersion_load(&c->statistics[arm], bytes, c->statistics_size))
+            status = mismatch(c, error);
+    }
     return status == SG_OK && left > 0 ? mismatch(c, error) : status;
 }
 
@@ -288,7 +304,8 @@ sg_status sg_checkpoint_continue(const sg_checkpoint *c, size_t index, sg_run *r
 
 sg_status sg_checkpoint_start(sg_checkpoint **checkpoint, const sg_checkpoint_options *options,
                               const sg_config *config, size_t runs, sg_finished *finished,
-                              char *backend, sg_error *error)
+                              char *backend, sg_dispersion *statistics, size_t arms,
+                              sg_error *error)
 {
     *checkpoint = NULL;
     if (!options->resume && access(options->path, F_OK) == 0)
@@ -299,14 +316,25 @@ sg_status sg_checkpoint_start(sg_checkpoint **checkpoint, const sg_checkpoint_op
             options->path);
     sg_checkpoint *c = calloc(1, sizeof *c);
     struct saved *saved = calloc(runs, sizeof *saved);
-    if (c == NULL || saved == NULL) {
+    size_t size = arms > 0 ? sg_dispersion_save(&statistics[0], NULL) : 0;
+    void *bytes = malloc(size > 0 ? size : 1);
+    if (c == NULL || saved == NULL || bytes == NULL) {
         free(c);
         free(saved);
+        free(bytes);
         return sg_fail(error, SG_ENOMEM, "not enough memory for a checkpoint of %zu runs", runs);
     }
-    *c = (sg_checkpoint){
-        .options = options, .runs = runs, .finished = finished, .backend = backend, .saved = saved};
+    *c = (sg_checkpoint){.options = options,
+                         .runs = runs,
+                         .finished = finished,
+                         .backend = backend,
+                         .statistics = statistics,
+                         .arms = arms,
+                         .statistics_size = size,
+                         .statistics_bytes = bytes,
+                         .saved = saved};
     sg_config_visit(config, add_line, &c->experiment);
+    add_line(&c->experiment, "statistics", arms > 0 ? "wanted" : "not wanted");
     sg_status status = SG_OK;
     if (c->experiment.failed)
         status = sg_fail(error, SG_ENOMEM, "not enough memory for a checkpoint");
@@ -328,6 +356,7 @@ void sg_checkpoint_free(sg_checkpoint *c)
     for (size_t i = 0; i < c->runs; i++)
         free(c->saved[i].bytes);
     free(c->saved);
+    free(c->statistics_bytes);
     sg_text_free(&c->experiment);
     free(c);
 }

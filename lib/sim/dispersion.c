@@ -146,6 +146,78 @@ void sg_dispersion_merge(sg_dispersion *into, const sg_dispersion *from)
     into->largest_deviation_true = fmax(into->largest_deviation_true, from->largest_deviation_true);
 }
 
+/* What a dispersion has seen, but for its counts and its sample, which follow. */
+typedef struct seen {
+    sg_bins ratio, variance;
+    uint64_t responses, tokens, ratio_outside, variance_outside, above, above_true, kept;
+    double largest_variance, largest_deviation, largest_deviation_true;
+} seen;
+
+static size_t bytes_of(const sg_dispersion *d)
+{
+    return sizeof(seen) + (d->options.ratio.count + d->options.variance.count) * sizeof(uint64_t) +
+           d->kept * sizeof *d->rows;
+}
+
+size_t sg_dispersion_save(const sg_dispersion *d, void *to)
+{
+    seen now;
+    memset(&now, 0, sizeof now); /* padding too: equal states are equal bytes */
+    now.ratio = d->options.ratio;
+    now.variance = d->options.variance;
+    now.responses = d->responses;
+    now.tokens = d->tokens;
+    now.ratio_outside = d->ratio_outside;
+    now.variance_outside = d->variance_outside;
+    now.above = d->above;
+    now.above_true = d->above_true;
+    now.kept = d->kept;
+    now.largest_variance = d->largest_variance;
+    now.largest_deviation = d->largest_deviation;
+    now.largest_deviation_true = d->largest_deviation_true;
+    char *at = to;
+    if (to == NULL)
+        return bytes_of(d);
+    size_t ratios = d->options.ratio.count * sizeof *d->ratio_count,
+           variances = d->options.variance.count * sizeof *d->variance_count;
+    memcpy(at, &now, sizeof now);
+    memcpy(at + sizeof now, d->ratio_count, ratios);
+    memcpy(at + sizeof now + ratios, d->variance_count, variances);
+    memcpy(at + sizeof now + ratios + variances, d->rows, d->kept * sizeof *d->rows);
+    return bytes_of(d);
+}
+
+bool sg_dispersion_load(sg_dispersion *d, const void *from, size_t size)
+{
+    seen then;
+    const char *at = from;
+    if (size != bytes_of(d))
+        return false;
+    memcpy(&then, at, sizeof then);
+    if (then.ratio.count != d->options.ratio.count || !usable(then.ratio) || then.kept != d->kept ||
+        then.variance.count != d->options.variance.count || !usable(then.variance) ||
+        then.ratio.growth != d->options.ratio.growth ||
+        then.variance.growth != d->options.variance.growth)
+        return false;
+    d->options.ratio = then.ratio;
+    d->options.variance = then.variance;
+    d->responses = then.responses;
+    d->tokens = then.tokens;
+    d->ratio_outside = then.ratio_outside;
+    d->variance_outside = then.variance_outside;
+    d->above = then.above;
+    d->above_true = then.above_true;
+    d->largest_variance = then.largest_variance;
+    d->largest_deviation = then.largest_deviation;
+    d->largest_deviation_true = then.largest_deviation_true;
+    size_t ratios = d->options.ratio.count * sizeof *d->ratio_count,
+           variances = d->options.variance.count * sizeof *d->variance_count;
+    memcpy(d->ratio_count, at + sizeof then, ratios);
+    memcpy(d->variance_count, at + sizeof then + ratios, variances);
+    memcpy(d->rows, at + sizeof then + ratios + variances, d->kept * sizeof *d->rows);
+    return true;
+}
+
 static int thread_count(int asked)
 {
 #ifdef _OPENMP

@@ -2,6 +2,7 @@
 #ifndef SG_DISPERSION_H
 #define SG_DISPERSION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -62,6 +63,11 @@ void sg_dispersion_add_at(sg_dispersion *dispersion, size_t number, double tau,
 
 /* Adds what another dispersion, begun with equal options, has seen of other responses. */
 void sg_dispersion_merge(sg_dispersion *into, const sg_dispersion *from);
+
+/* As bytes, for a checkpoint: how many there are; `to` NULL only counts them. Loaded into one that was begun with equal
+ * options; false when the bytes are not of such a one, which is then as it was. */
+size_t sg_dispersion_save(const sg_dispersion *dispersion, void *to);
+bool sg_dispersion_load(sg_dispersion *dispersion, const void *from, size_t size);
 
 /* All responses of a synthetic batch, none stored; options.responses is set from it. `threads` 0:
  * one per core. On failure *dispersion is empty. O(tokens). */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/dispersion.h"
 #include "sim/run.h"
 
 typedef struct counters {
@@ -71,8 +72,9 @@ size_t sg_run_save(const sg_run *run, void *to)
     part parts[PARTS];
     char *at = to;
     size_t records = run->record_count * sizeof *run->records;
+    size_t statistics = run->statistics != NULL ? sg_dispersion_save(run->statistics, NULL) : 0;
     if (to == NULL)
-        return fixed_size(run) + policies_size(run) + records;
+        return fixed_size(run) + policies_size(run) + statistics + records;
     memcpy(at, &now, sizeof now);
     at += sizeof now;
     list_parts(run, parts);
@@ -85,6 +87,8 @@ size_t sg_run_save(const sg_run *run, void *to)
         memcpy(at, &size, sizeof size);
         at += sizeof size + size;
     }
+    if (run->statistics != NULL)
+        at += sg_dispersion_save(run->statistics, at);
     memcpy(at, run->records, records);
     return (size_t)(at - (char *)to) + records;
 }
@@ -134,8 +138,12 @@ sg_status sg_run_load(sg_run *run, const void *from, size_t size, sg_error *erro
     sg_status status = load_policies(run, &at, &left, error);
     if (status != SG_OK)
         return status;
-    if (left != (size_t)then.records * sizeof *run->records)
+    size_t statistics = run->statistics != NULL ? sg_dispersion_save(run->statistics, NULL) : 0;
+    if (left != statistics + (size_t)then.records * sizeof *run->records ||
+        (run->statistics != NULL && !sg_dispersion_load(run->statistics, at, statistics)))
         return misfit(error);
+    at += statistics;
+    left -= statistics;
     memcpy(run->records, at, left);
     run->step = (size_t)then.step;
     run->record_count = (size_t)then.records;

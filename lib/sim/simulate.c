@@ -128,7 +128,7 @@ static sg_status keep_finished(struct work *work, size_t index, sg_run *run, sg_
 {
     sg_finished over = {run->records, run->record_count, run->ended_early, run->start_steps};
     run->records = NULL;
-    if (work->measured) {
+    if (work->measured && work->checkpoint == NULL) {
 #pragma omp critical(sg_statistics)
         sg_dispersion_merge(&work->statistics[index % work->arms], run->statistics);
     }
@@ -138,7 +138,7 @@ static sg_status keep_finished(struct work *work, size_t index, sg_run *run, sg_
                  run->policy->methods->backend(run->policy));
     }
     if (work->checkpoint != NULL)
-        return sg_checkpoint_finish_run(work->checkpoint, index, over, error);
+        return sg_checkpoint_finish_run(work->checkpoint, index, over, run->statistics, error);
     work->finished[index] = over;
     return SG_OK;
 }
@@ -157,12 +157,12 @@ static void do_run(struct work *work, size_t index)
     sg_status status =
         sg_run_init(&run, work->config, &work->task, work->prior_logits, arm, seed, &error);
     if (status == SG_OK) {
-        if (work->checkpoint != NULL)
+        if (work->measured)
+            status = sg_statistics_start(&run, work->config, index / work->arms, &error);
+        if (status == SG_OK && work->checkpoint != NULL)
             status = sg_checkpoint_continue(work->checkpoint, index, &run, &error);
         if (status == SG_OK && run.step > 0)
             advance(work, (double)run.step);
-        if (status == SG_OK && work->measured)
-            status = sg_statistics_start(&run, work->config, index / work->arms, &error);
         if (status == SG_OK)
             status = train(work, index, &run, &error);
         if (status == SG_OK)
@@ -328,11 +328,12 @@ static sg_status prepare(struct work *work, const sg_prior_summary *prior, sg_ta
     if (work->finished == NULL)
         return sg_fail(error, SG_ENOMEM, "not enough memory for %zu runs", runs);
     work->steps_total = (double)runs * (double)work->config->run.steps;
-    if (work->options != NULL)
-        status = sg_checkpoint_start(&work->checkpoint, work->options, work->config, runs,
-                                     work->finished, work->backend, error);
-    if (status == SG_OK && work->measured)
+    if (work->measured)
         status = sg_statistics_alloc(&work->statistics, work->config, error);
+    if (status == SG_OK && work->options != NULL)
+        status = sg_checkpoint_start(&work->checkpoint, work->options, work->config, runs,
+                                     work->finished, work->backend, work->statistics,
+                                     work->measured ? work->arms : 0, error);
     if (status == SG_OK) {
         status = simulate(work, prior, table, error);
         status = tell_statistics(work, status, table, statistics, error);
@@ -391,7 +392,8 @@ sg_status sg_simulate_checkpointed(const sg_config *config, const sg_simulate_ca
 }
 
 sg_status sg_simulate_measured(const sg_config *config, const sg_simulate_callbacks *callbacks,
-                               sg_table **table, sg_table **statistics, sg_error *error)
+                               const sg_checkpoint_options *checkpoint, sg_table **table,
+                               sg_table **statistics, sg_error *error)
 {
-    return run_all(config, callbacks, NULL, table, statistics, error);
+    return run_all(config, callbacks, checkpoint, table, statistics, error);
 }

@@ -229,11 +229,12 @@ sg_status sg_simulate_checkpointed(const sg_config *config, const sg_simulate_ca
                                    const sg_checkpoint_options *checkpoint, sg_table **table,
                                    sg_error *error);
 
-/* sg_simulate, and how far the tokens of responses are from one common ratio, streamed over every
+/* sg_simulate_checkpointed, and how far the tokens of responses are from one common ratio, streamed over every
  * minibatch of every gradient step: *statistics is a new table with the rows of
  * sg_dispersion_append for each arm, over all of its runs, when *table is one. Independent of the
  * number of threads. */
 sg_status sg_simulate_measured(const sg_config *config, const sg_simulate_callbacks *callbacks,
-                               sg_table **table, sg_table **statistics, sg_error *error);
+                               const sg_checkpoint_options *checkpoint, sg_table **table,
+                               sg_table **statistics, sg_error *error);
 
 #endif
