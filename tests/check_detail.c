@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "sim/simulate.h"
+#include "experiment.h"
 
 static const char *const detail[] = {"tv",
                                      "grad_head_share",
@@ -26,26 +26,11 @@ static const char *const detail[] = {"tv",
                                      "mean_square_tail"};
 enum { DETAIL = sizeof detail / sizeof *detail };
 
-static void set(sg_config *config, const char *const *keys, size_t count)
+/* The first `count` of the keys, or those before a NULL. */
+static void set_all(sg_config *config, const char *const *keys, size_t count)
 {
-    sg_error error = {0};
     for (size_t i = 0; i < count && keys[i] != NULL; i++)
-        ck_assert_msg(sg_config_set(config, keys[i], &error) == SG_OK, "%s", error.message);
-}
-
-static sg_table *simulate(const sg_config *config)
-{
-    sg_error error = {0};
-    sg_table *table;
-    ck_assert_msg(sg_simulate(config, NULL, &table, &error) == SG_OK, "%s", error.message);
-    return table;
-}
-
-static double cell(const sg_table *table, const char *column, size_t row)
-{
-    ptrdiff_t found = sg_table_find(table, column);
-    ck_assert_msg(found >= 0, "no column %s", column);
-    return sg_table_get_number(table, (size_t)found, row);
+        set(config, "%s", keys[i]);
 }
 
 static void small(sg_config *config)
@@ -58,7 +43,7 @@ static void small(sg_config *config)
                                        "update.minibatches=1",  "optimizer.kind=sgd",
                                        "run.steps=1",           "run.detail=yes"};
     sg_config_init(config);
-    set(config, keys, sizeof keys / sizeof *keys);
+    set_all(config, keys, sizeof keys / sizeof *keys);
 }
 
 /* Least-squares slope of log |error| over log x. */
@@ -96,7 +81,7 @@ START_TEST(laws_of_entropy_and_tail_fail_by_the_square_of_the_rate)
     double rate[RATES], entropy[RATES], tail[RATES];
     for (size_t i = 0; i < RATES; i++) {
         small(&config);
-        set(&config, variants[_i], 4);
+        set_all(&config, variants[_i], 4);
         config.optimizer.lr = rate[i] = pow(10, -1.0 - (double)i);
         sg_table *table = simulate(&config);
         entropy[i] = cell(table, "entropy_change", 0) - cell(table, "entropy_change_law", 0);
@@ -126,12 +111,12 @@ START_TEST(a_tree_of_one_token_sees_what_a_table_sees)
     sg_table *tables[2];
     for (int k = 0; k < 2; k++) {
         small(&config);
-        set(&config, keys, 4);
-        set(&config, &optimizers[_i % 5], 1);
+        set_all(&config, keys, 4);
+        set(&config, "%s", optimizers[_i % 5]);
         const char *kind = k == 0 ? "policy.kind=tabular" : "policy.kind=tree";
         const char *precision = _i < 5 ? "policy.precision=fp64" : "policy.precision=fp32";
-        set(&config, &kind, 1);
-        set(&config, &precision, 1);
+        set(&config, "%s", kind);
+        set(&config, "%s", precision);
         tables[k] = simulate(&config);
     }
     for (size_t row = 0; row < 12; row++) {
@@ -158,9 +143,9 @@ START_TEST(adam_moves_the_tail_as_a_block)
     static const char *const adam = "optimizer.kind=adam";
     static sg_config config;
     small(&config);
-    set(&config, keys, 4);
+    set_all(&config, keys, 4);
     sg_table *plain = simulate(&config);
-    set(&config, &adam, 1);
+    set(&config, "%s", adam);
     sg_table *table = simulate(&config);
     double largest = 0;
     for (size_t row = 0; row < 16; row++) {
@@ -172,7 +157,7 @@ START_TEST(adam_moves_the_tail_as_a_block)
     ck_assert_double_eq_tol(cell(table, "tail_above_eps", 15), 1, 1e-12);
     ck_assert_double_gt(cell(table, "mean_square_tail", 15), 0);
     ck_assert_double_gt(cell(table, "mean_square_head", 15), cell(table, "mean_square_tail", 15));
-    set(&config, (const char *const[]){"optimizer.eps=1"}, 1);
+    set(&config, "optimizer.eps=1");
     sg_table *held = simulate(&config);
     ck_assert_double_eq(cell(held, "tail_above_eps", 15), 0);
     sg_table_free(plain);
@@ -188,10 +173,10 @@ START_TEST(looking_changes_nothing)
     static const char *const off = "run.detail=no";
     static sg_config config;
     small(&config);
-    set(&config, keys, 4);
-    set(&config, variants[_i], 1);
+    set_all(&config, keys, 4);
+    set_all(&config, variants[_i], 1);
     sg_table *with = simulate(&config);
-    set(&config, &off, 1);
+    set(&config, "%s", off);
     sg_table *without = simulate(&config);
     for (size_t row = 0; row < sg_table_rows(with); row++) {
         ck_assert_double_gt(cell(with, "tv", row), 0);

@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "core/rng.h"
+#include "experiment.h"
 #include "plots/drawing.h"
 #include "plots/recipes.h"
 #include "sim/dispersion.h"
-#include "sim/simulate.h"
 
 enum { RESPONSES = 60, TOKENS = 7 };
 
@@ -114,12 +114,6 @@ END_TEST
 
 /* ---- of runs */
 
-static void set(sg_config *config, const char *key)
-{
-    sg_error error = {0};
-    ck_assert_msg(sg_config_set(config, key, &error) == SG_OK, "%s", error.message);
-}
-
 static void small(sg_config *config)
 {
     static const char *const keys[] = {"policy.vocabulary=200",
@@ -135,7 +129,7 @@ static void small(sg_config *config)
                                        "update.objectives=[sapo:tau_pos=1,tau_neg=2,grpo]"};
     sg_config_init(config);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        set(config, keys[i]);
+        set(config, "%s", keys[i]);
 }
 
 static void measure(const sg_config *config, sg_table **runs, sg_table **statistics)
@@ -143,13 +137,6 @@ static void measure(const sg_config *config, sg_table **runs, sg_table **statist
     sg_error error = {0};
     ck_assert_msg(sg_simulate_measured(config, NULL, NULL, runs, statistics, &error) == SG_OK, "%s",
                   error.message);
-}
-
-static double cell(const sg_table *table, const char *column, size_t row)
-{
-    ptrdiff_t found = sg_table_find(table, column);
-    ck_assert_msg(found >= 0, "no column %s", column);
-    return sg_table_get_number(table, (size_t)found, row);
 }
 
 /* The rows of an arm about a quantity: sums and extremes. */
@@ -220,7 +207,7 @@ START_TEST(statistics_do_not_depend_on_threads_and_change_nothing)
     sg_table *runs[2], *statistics[2], *plain;
     small(&config);
     for (int k = 0; k < 2; k++) {
-        set(&config, k == 0 ? "run.threads=1" : "run.threads=4");
+        set(&config, "run.threads=%d", k == 0 ? 1 : 4);
         measure(&config, &runs[k], &statistics[k]);
     }
     ck_assert_int_eq(sg_simulate(&config, NULL, &plain, NULL), SG_OK);
