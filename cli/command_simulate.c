@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/build_info.h"
@@ -105,8 +107,8 @@ static int print_config(const sg_config *config)
     sg_text yaml = {0};
     sg_config_print(config, &yaml);
     int code = yaml.failed ? cli_fail(SG_ENOMEM, "not enough memory to print the experiment") : 0;
-    if (!code)
-        fputs(yaml.data, stdout);
+    if (!code && fputs(yaml.data, stdout) == EOF)
+        code = cli_fail(SG_EIO, "cannot write to standard output: %s", strerror(errno));
     sg_text_free(&yaml);
     return code;
 }

@@ -125,8 +125,10 @@ const char *sg_nearest_name(const char *name, const char *const *names)
         if (candidate_length > NAME_LIMIT)
             continue;
         size_t distance = edit_distance(name, length, *names, candidate_length);
-        /* Two short names that share no letter are within the limit, but no typo of each other. */
-        if (distance > limit || distance >= length || distance >= candidate_length)
+        /* Two short names that share no letter, or not even the first, are within the limit, but
+         * no typo of each other. */
+        bool strange = length < 5 && distance > 1 && folded(name[0]) != folded(**names);
+        if (distance > limit || distance >= length || distance >= candidate_length || strange)
             continue;
         nearest = *names;
         if (distance == 0)

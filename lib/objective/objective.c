@@ -60,6 +60,14 @@ static sg_status unknown_method(const char *name, sg_error *error)
                            name, why != NULL ? why : "its exact form is not confirmed");
         }
     }
+    char first[WORD_SIZE];
+    size_t length = strcspn(name, " ,=");
+    snprintf(first, sizeof first, "%.*s", (int)length, name);
+    if (name[length] != '\0' && sg_method_find(first) != NULL)
+        return sg_fail(error, SG_EARGUMENT, "\"%.60s\" is not one objective; %s", name,
+                       name[length] == ','
+                           ? "give several one by one"
+                           : "parameters follow a colon, as in sapo:tau_pos=1,tau_neg=1.05");
     const char *names[NAMES_MAX] = {0};
     for (size_t i = 0; i < sg_methods_count && i + 1 < NAMES_MAX; i++)
         names[i] = sg_methods[i].name;

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -308,6 +309,10 @@ sg_status sg_checkpoint_start(sg_checkpoint **checkpoint, const sg_checkpoint_op
                               sg_error *error)
 {
     *checkpoint = NULL;
+    struct stat info;
+    if (stat(options->path, &info) == 0 && S_ISDIR(info.st_mode))
+        return sg_fail(error, SG_EIO, "%.200s is a folder; a checkpoint needs the name of a file",
+                       options->path);
     if (!options->resume && access(options->path, F_OK) == 0)
         return sg_fail(
             error, SG_EARGUMENT,
