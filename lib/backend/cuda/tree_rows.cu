@@ -108,10 +108,12 @@ struct call {
             size_t size = 4096;
             while (size < bytes)
                 size *= 2;
-            cudaFreeHost(tree->desk);
+            if (tree->desk)
+                check(cudaFreeHost(tree->desk), "giving page-locked memory back");
             tree->desk = nullptr;
             tree->desk_bytes = 0;
-            check(cudaMallocHost((void **)&tree->desk, size), "taking page-locked memory");
+            if (fine())
+                check(cudaMallocHost((void **)&tree->desk, size), "taking page-locked memory");
             if (fine())
                 tree->desk_bytes = size;
         }
