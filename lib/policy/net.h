@@ -215,7 +215,7 @@ sg_status sg_net_rollout(sg_net_pass *pass, const sg_net *net, const sg_net_draw
 
 /* The parameters as another engine would hold them: each one is multiplied by
  * (1 + noise * normal), then rounded to the nearest number of the format. Noise: stream SG_STREAM_NOISE of (seed, step). net and source
- * may be the same. Fails on a device only, where it is slow: all parameters travel. */
+ * may be the same. Fails on a device only, whose normals may differ in their last digits. */
 sg_status sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format format, double noise,
                          uint64_t seed, uint32_t step, sg_error *error);
 

@@ -6,22 +6,17 @@
 
 #include "core/vec.h"
 
+sg_number_format sg_sampler_numbers(sg_sampler_format format)
+{
+    static const sg_number_format formats[] = {[SG_SAMPLER_FP32] = {24, -126, 0x1.fffffep127},
+                                               [SG_SAMPLER_BF16] = {8, -126, 0x1.fep127},
+                                               [SG_SAMPLER_FP16] = {11, -14, 65504}};
+    return formats[format];
+}
+
 double sg_sampler_round(double x, sg_sampler_format format)
 {
-    static const struct {
-        int digits, least; /* significant bits, exponent of the smallest normal number */
-        double most;
-    } formats[] = {[SG_SAMPLER_FP32] = {24, -126, 0x1.fffffep127},
-                   [SG_SAMPLER_BF16] = {8, -126, 0x1.fep127},
-                   [SG_SAMPLER_FP16] = {11, -14, 65504}};
-    if (format == SG_SAMPLER_EXACT || x == 0 || !isfinite(x))
-        return x;
-    int exponent = ilogb(x);
-    if (exponent < formats[format].least)
-        exponent = formats[format].least;
-    int shift = exponent - formats[format].digits + 1;
-    double rounded = ldexp(rint(ldexp(x, -shift)), shift);
-    return fmax(-formats[format].most, fmin(formats[format].most, rounded));
+    return sg_round_to(x, sg_sampler_numbers(format));
 }
 
 static void add_noise(sg_sampler_row *row, double size, sg_address at)

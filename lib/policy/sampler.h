@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/round_math.h"
 #include "core/rng.h"
 
 /* How an inference engine distorts the policy that it samples from. The trainer's logits z become
@@ -62,5 +63,6 @@ int32_t sg_sampler_draw(const sg_sampler_row *row, const sg_sampler *sampler, do
 
 /* x in a format, as a double. */
 double sg_sampler_round(double x, sg_sampler_format format);
+sg_number_format sg_sampler_numbers(sg_sampler_format format);
 
 #endif

@@ -381,6 +381,39 @@ START_TEST(checkpoints_pass_between_device_and_processor)
 }
 END_TEST
 
+/* Rounded parameters; normals are the device's own. */
+START_TEST(engines_round_like_the_processor)
+{
+    sg_net_policy_shape shape = shape_of(SG_BACKEND_CPU);
+    sg_net *net[2], *engine[2];
+    shape.net.precision = (sg_precision)(_i % 2);
+    sg_sampler_format format = (sg_sampler_format)(_i / 2);
+    size_t real = sg_real_size(shape.net.precision);
+    for (int noisy = 0; noisy < 2; noisy++) {
+        for (int k = 0; k < 2; k++) {
+            sg_backend_kind backend = k ? SG_BACKEND_CUDA : SG_BACKEND_CPU;
+            ck_assert(!sg_net_alloc_on(&net[k], &shape.net, backend, NULL));
+            ck_assert(!sg_net_alloc_on(&engine[k], &shape.net, backend, NULL));
+            ck_assert(!sg_net_init(net[k], 7, NULL));
+            ck_assert(!sg_net_emulate(engine[k], net[k], format, 0.01 * noisy, 3, 4, NULL));
+            ck_assert(!sg_net_fetch(engine[k], NULL));
+        }
+        const double *x = engine[0]->values, *y = engine[1]->values;
+        if (!noisy)
+            ck_assert_mem_eq(engine[1]->values, engine[0]->values, net[0]->size * real);
+        for (size_t i = 0; real == 8 && format == SG_SAMPLER_EXACT && i < net[0]->size; i++)
+            ck_assert_double_le(fabs(x[i] - y[i]), 1e-15 * fabs(x[i]));
+        ck_assert((memcmp(x, net[0]->values, net[0]->size * real) == 0) ==
+                  (!noisy && (format == SG_SAMPLER_EXACT ||
+                              (format == SG_SAMPLER_FP32 && real == sizeof(float)))));
+        for (int k = 0; k < 2; k++) {
+            sg_net_free(net[k]);
+            sg_net_free(engine[k]);
+        }
+    }
+}
+END_TEST
+
 /* ---- a simulation */
 
 static void set_key(sg_config *config, const char *assignment)
@@ -408,14 +441,15 @@ static sg_table *simulate(const char *backend, const char *const *more)
     return table;
 }
 
-/* A lag copies policies, an inference engine's rounding takes parameters to the host and back. */
+/* A lag copies policies, an inference engine rounds them, a distorted sampler takes whole rows of logits. */
 START_TEST(simulations_have_the_numbers_of_the_processor)
 {
     static const char *const variants[][6] = {
         {"policy.tied=yes", "optimizer.kind=adamw", "optimizer.lr=0.01", NULL},
         {"policy.experts=4", "optimizer.kind=coupled-adam", "optimizer.lr=0.01", "rollout.lag=2",
          NULL},
-        {"rollout.precision=bf16", "rollout.weight_noise=0.01", "optimizer.clip_norm=0.1", NULL},
+        {"rollout.precision=bf16", "rollout.weight_noise=0.01", "rollout.top_p=0.9",
+         "optimizer.clip_norm=0.1", NULL},
     };
     sg_table *cpu = simulate("run.backend=cpu", variants[_i]),
              *device = simulate("run.backend=cuda", variants[_i]);
@@ -443,6 +477,7 @@ Suite *cuda_net_suite(void)
     tcase_add_loop_test(tests, frozen_features_have_them_at_every_vocabulary, 0, RULES);
     tcase_add_loop_test(tests, larger_nets_differ_by_rounding_only, 0, 2);
     tcase_add_loop_test(tests, checkpoints_pass_between_device_and_processor, 0, RULES);
+    tcase_add_loop_test(tests, engines_round_like_the_processor, 0, 8);
     tcase_add_loop_test(tests, simulations_have_the_numbers_of_the_processor, 0, 3);
     suite_add_tcase(suite, tests);
     return suite;

@@ -395,6 +395,12 @@ sg_status sg_cuda_flat_scatter(sg_cuda_flat *flat, size_t offset, size_t columns
     return absent(error);
 }
 
+sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat *source,
+                               const sg_cuda_noise *how, sg_error *error)
+{
+    return absent(error);
+}
+
 sg_status sg_cuda_flat_norm2(sg_cuda_flat *flat, size_t offset, size_t n, double *norm2,
                              sg_error *error)
 {

@@ -6,6 +6,7 @@
 
 #include "backend/cuda/block.h"
 #include "backend/cuda/flat_parts.h"
+#include "core/rng.h"
 
 namespace
 {
@@ -29,6 +30,24 @@ __global__ void __launch_bounds__(THREADS) scatter(size_t columns, const int32_t
     size_t row = (size_t)rows[blockIdx.x];
     for (size_t k = threadIdx.x; k < columns; k += THREADS)
         table[row * columns + k] = from[blockIdx.x * columns + k];
+}
+
+/* A thread two numbers, which share their normals. */
+template <typename real>
+__global__ void __launch_bounds__(THREADS)
+    emulate(size_t n, sg_cuda_noise how, const real *__restrict__ from, real *__restrict__ to)
+{
+    size_t i = ((size_t)blockIdx.x * THREADS + threadIdx.x) * 2;
+    double normal[2] = {0, 0};
+    if (i >= n)
+        return;
+    sg_address at = {how.seed, SG_STREAM_NOISE, how.step, 1, (uint32_t)(i >> 32), (uint32_t)i};
+    if (how.noise > 0)
+        sg_rng_normal_pair(at, normal);
+    for (size_t k = 0; k < 2 && i + k < n; k++) {
+        real x = (real)((double)from[i + k] * (1 + how.noise * normal[k]));
+        to[i + k] = (real)sg_round_to((double)x, how.format);
+    }
 }
 
 /* Half a warp for each piece of `each` numbers: lanes like the CPU's, added in their order. A warp a block: there
@@ -189,6 +208,23 @@ extern "C" sg_status sg_cuda_flat_copy(sg_cuda_flat *flat, const sg_cuda_flat *s
     sg_status status = sg_cuda_use(error);
     if (status == SG_OK)
         status = sg_cuda_copy(flat->at, source->at, flat->size * flat->real, flat->stream, error);
+    return status ? status : sg_cuda_stream_wait(flat->stream, error);
+}
+
+extern "C" sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat *source,
+                                          const sg_cuda_noise *how, sg_error *error)
+{
+    size_t n = flat->size;
+    unsigned blocks = blocks_for((n + 1) / 2);
+    sg_status status = sg_cuda_use(error);
+    if (status == SG_OK)
+        status =
+            sg_cuda_check(flat->precision == SG_FP32
+                              ? SG_LAUNCH(emulate<float>, blocks, THREADS, 0, flat->stream, n, *how,
+                                          (const float *)source->at, (float *)flat->at)
+                              : SG_LAUNCH(emulate<double>, blocks, THREADS, 0, flat->stream, n,
+                                          *how, (const double *)source->at, (double *)flat->at),
+                          "rounding parameters", error);
     return status ? status : sg_cuda_stream_wait(flat->stream, error);
 }
 

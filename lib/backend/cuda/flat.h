@@ -8,6 +8,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/device.h"
+#include "backend/round_math.h"
 #include "backend/rule_math.h"
 
 /* Numbers that live on the device: parameters of the neural policy, a gradient, moments of an optimiser. The formulas
@@ -39,6 +40,17 @@ sg_status sg_cuda_flat_gather(sg_cuda_flat *flat, size_t offset, size_t columns,
                               const int32_t *rows, void *host, sg_error *error);
 sg_status sg_cuda_flat_scatter(sg_cuda_flat *flat, size_t offset, size_t columns, size_t count,
                                const int32_t *rows, const void *host, sg_error *error);
+
+/* flat becomes source, each number times (1 + noise * normal), in the format. Normals of number i: the pair of i / 2 in stream
+ * SG_STREAM_NOISE of seed and step, as policy/net_emulate.c has them, but by the device's own logarithm and cosine. */
+typedef struct sg_cuda_noise {
+    sg_number_format format;
+    double noise;
+    uint64_t seed;
+    uint32_t step;
+} sg_cuda_noise;
+sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat *source,
+                               const sg_cuda_noise *how, sg_error *error);
 
 /* ---- sums */
 

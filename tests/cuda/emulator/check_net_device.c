@@ -99,6 +99,8 @@ START_TEST(parameters_stay_where_they_are)
     ck_assert(!old->methods->copy(old, policy, NULL));
     ck_assert(!old->methods->adopt(old, policy, NULL));
     old->methods->forget(old);
+    ck_assert(!sg_net_emulate(sg_net_policy_net(old), sg_net_policy_net(policy), SG_SAMPLER_BF16,
+                              0.01, 1, 2, NULL));
     ck_assert_uint_eq(sg_emulator_traffic(), start);
     /* A look at the parameters is what travels. */
     ck_assert(!sg_net_fetch(sg_net_policy_net(policy), NULL));
