@@ -48,8 +48,9 @@ typedef struct sg_tree_step {
 } sg_tree_step;
 
 /* Sums over the tokens of a state: p before the step, d the change of z, the bias's included. Without
- * samples only norm2 counts. */
+ * samples only norm2 counts, for the bias only the norms. */
 typedef struct sg_tree_sums {
+    double gradient2; /* squared norm of the gradient */
     double first;     /* sum p d */
     double excess;    /* sum p (exp(d) - 1 - d) */
     double reverse;   /* sum p (d exp(d) - exp(d) + 1) */
@@ -113,8 +114,8 @@ typedef struct sg_tree_rows_methods {
 
     /* An update in two calls. gradient: of the samples, which must stay until the step; norm2[count + 1] are
      * the squared norms of the listed states' gradients and, last, of the bias's, which is their sum;
-     * NULL when nobody asks. step: everything listed moves, and the bias; sums[count + 1], of
-     * which the last is the bias's (norm2 alone), or NULL. */
+     * NULL when the step does not depend on them. step: everything listed moves, and the bias;
+     * sums[count + 1], of which the last is the bias's, or NULL. */
     void (*gradient)(sg_tree_rows *rows, const sg_tree_samples *samples, double *norm2);
     void (*step)(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step *step,
                  sg_tree_sums *sums);

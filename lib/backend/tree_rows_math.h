@@ -39,7 +39,7 @@ SG_HD static inline double sg_tree_parameter(double theta)
     return isinf(theta) ? 0 : theta;
 }
 
-/* What a token adds to the sums; mark 0: it has a sample. */
+/* What a token adds to the sums but gradient2; mark 0: it has a sample. */
 SG_HD static inline void sg_tree_compare(sg_tree_sums *sums, double p, double delta, double drift,
                                          double mark)
 {
@@ -54,6 +54,7 @@ SG_HD static inline void sg_tree_compare(sg_tree_sums *sums, double p, double de
 
 SG_HD static inline void sg_tree_sums_add(sg_tree_sums *a, const sg_tree_sums *b)
 {
+    a->gradient2 += b->gradient2;
     a->first += b->first;
     a->excess += b->excess;
     a->reverse += b->reverse;

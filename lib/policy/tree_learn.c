@@ -180,6 +180,7 @@ static void summarise(const update_job *job, size_t tokens, sg_policy_change *su
     sum->delta_norm = sqrt(delta2);
 }
 
+/* Of all parameters: of the rows, and of the bias. */
 static double gradient_norm(const update_job *job)
 {
     double total = 0;
@@ -193,16 +194,17 @@ static void learn(update_job *job, const sg_responses *responses, const double *
 {
     sg_tree_rows *rows = job->tree->rows;
     double limit = job->step->clip_norm;
-    bool wanted = change != NULL || limit > 0 || job->tree->second != NULL;
+    bool first = limit > 0 || job->tree->second != NULL; /* the step depends on the norms */
     collect(job, responses, pushes);
-    rows->methods->gradient(rows, &job->samples, wanted ? job->norm2 : NULL);
-    double norm = wanted ? gradient_norm(job) : 0;
-    if (limit > 0 && norm > limit)
-        job->factor = limit / norm;
+    rows->methods->gradient(rows, &job->samples, first ? job->norm2 : NULL);
+    if (limit > 0)
+        job->factor = fmin(1, limit / gradient_norm(job));
     sg_tree_step step = prepare_step(job);
     rows->methods->step(rows, &job->samples, &step, job->sums);
     if (change != NULL) {
-        *change = (sg_policy_change){.grad_norm = norm, .clip_factor = job->factor};
+        for (size_t k = 0; k <= job->samples.count; k++)
+            job->norm2[k] = job->sums[k].gradient2;
+        *change = (sg_policy_change){.grad_norm = gradient_norm(job), .clip_factor = job->factor};
         summarise(job, job->tree->start[job->tree->states], change);
     }
 }

@@ -134,7 +134,7 @@ static void compare(size_t n, const double *p, const double *delta, const double
            square[SG_TREE_LANES] = {0}, mass[SG_TREE_LANES] = {0}, most[SG_TREE_LANES] = {0};
     for (size_t at = 0; at < n; at += SG_TREE_LANES)
         for (size_t l = 0, m = lanes_from(at, n); l < m; l++) {
-            sg_tree_sums s = {first[l], excess[l], reverse[l], square[l], mass[l], most[l]};
+            sg_tree_sums s = {0, first[l], excess[l], reverse[l], square[l], mass[l], most[l]};
             sg_tree_compare(&s, p[at + l], delta[at + l], drift[at + l], mark[at + l]);
             first[l] = s.first;
             excess[l] = s.excess;

@@ -10,7 +10,7 @@ typedef struct update {
     sg_cpu_tree *tree;
     const sg_tree_samples *samples;
     const sg_tree_step *step;
-    bool compares;
+    bool wanted; /* the norms of the gradients; the sums of the step */
 } update;
 
 /* The samples of listed state k below token `end`. */
@@ -62,8 +62,9 @@ static void square_tile(void *context, size_t i)
     norms[i] = u->tree->kernels->norm2(x.n, g);
 }
 
-/* The same for a tile of all listed states, whose gradients the bias adds up in their order. */
-static void square_tiles(void *context, size_t t)
+/* The bias adds up the gradients of a tile of all listed states, in their order, and may take their norms
+ * with it. */
+static void add_tiles(void *context, size_t t)
 {
     const update *u = context;
     sg_cpu_tree *tree = u->tree;
@@ -77,7 +78,8 @@ static void square_tiles(void *context, size_t t)
         if (!has_samples(u->samples, k))
             continue;
         gradient_of(u, k, x, p, g, NULL);
-        norms[k * tree->tiles + t] = tree->kernels->norm2(x.n, g);
+        if (u->wanted)
+            norms[k * tree->tiles + t] = tree->kernels->norm2(x.n, g);
         tree->kernels->add(x.n, g, total);
     }
     norms[u->samples->count * tree->tiles + t] = tree->kernels->norm2(x.n, total);
@@ -86,10 +88,10 @@ static void square_tiles(void *context, size_t t)
 void sg_cpu_tree_gradient(sg_tree_rows *rows, const sg_tree_samples *samples, double *norm2)
 {
     sg_cpu_tree *tree = sg_cpu_tree_of(rows);
-    update u = {.tree = tree, .samples = samples};
+    update u = {.tree = tree, .samples = samples, .wanted = norm2 != NULL};
     bool shared = rows->config.shared_bias;
     if (shared)
-        sg_for_each(tree->tiles, samples->count * SG_TREE_TILE, square_tiles, &u);
+        sg_for_each(tree->tiles, samples->count * SG_TREE_TILE, add_tiles, &u);
     else if (norm2 != NULL)
         sg_for_each(samples->count * tree->tiles, SG_TREE_TILE, square_tile, &u);
     for (size_t k = 0; k < samples->count + shared && norm2 != NULL; k++)
@@ -136,11 +138,13 @@ static void step_bias(void *context, size_t t)
     const update *u = context;
     sg_cpu_tree *tree = u->tree;
     sg_cpu_piece x = sg_cpu_tree_tile(tree, tree->base.config.states, t);
-    double *drift = tree->drift + x.at;
-    sg_tree_sums *sums = (sg_tree_sums *)tree->room + u->samples->count * tree->tiles + t;
-    memcpy(drift, tree->gradient + x.at, x.n * sizeof *drift);
+    double *drift = tree->drift + x.at, *gradient = tree->gradient + x.at;
+    memcpy(drift, gradient, x.n * sizeof *drift);
     optimise_tile(u, u->samples->count, x, drift);
-    *sums = (sg_tree_sums){.norm2 = tree->kernels->norm2(x.n, drift)};
+    if (u->wanted)
+        ((sg_tree_sums *)tree->room)[u->samples->count * tree->tiles + t] =
+            (sg_tree_sums){.gradient2 = tree->kernels->norm2(x.n, gradient),
+                           .norm2 = tree->kernels->norm2(x.n, drift)};
 }
 
 static void move_bias(void *context, size_t t)
@@ -160,12 +164,15 @@ static void step_tile(void *context, size_t i)
     sg_tree_sums *sums = (sg_tree_sums *)tree->room + i;
     sg_cpu_piece x = sg_cpu_tree_tile(tree, u->samples->state[k], i % tree->tiles);
     if (visited)
-        gradient_of(u, k, x, p, delta, u->compares ? mark : NULL);
+        gradient_of(u, k, x, p, delta, u->wanted ? mark : NULL);
+    double gradient2 = u->wanted && visited ? tree->kernels->norm2(x.n, delta) : 0;
     optimise_tile(u, k, x, delta);
-    if (u->compares && visited)
+    if (u->wanted && visited) {
         tree->kernels->compare(x.n, p, delta, tree->drift + x.at, mark, sums);
-    else if (u->compares)
+        sums->gradient2 = gradient2;
+    } else if (u->wanted) {
         *sums = (sg_tree_sums){.norm2 = tree->kernels->norm2(x.n, delta)};
+    }
     move_tile(tree, x, delta);
 }
 

@@ -37,6 +37,9 @@ struct sg_cuda_tree_samples {
     size_t *span; /* [count][tiles + 1] */
 };
 
+/* From the greatest logits and masses of tiles: offsets, totals, normalisers. And from the logits. */
+cudaError_t sg_cuda_tree_queue_settle(const sg_cuda_tree_table &tree, sg_cuda_tree_states states,
+                                      sg_cuda_stream *stream);
 cudaError_t sg_cuda_tree_queue_normalise(const sg_cuda_tree_table &tree, sg_cuda_tree_states states,
                                          sg_cuda_stream *stream);
 /* Every state at these logits, [vocabulary], the bias at 0. */

@@ -68,6 +68,27 @@ __device__ double tree_max(double x)
     return sg_block_max(x, shared);
 }
 
+/* The greatest logit of a tile and the mass of its z, of which thread i % TREE_THREADS has the i-th. The whole
+ * block calls it. */
+__device__ void weigh_tile(const sg_cuda_tree_table &tree, const tree_tile &tile, size_t t,
+                           const double z[TREE_EACH])
+{
+    double peak = -(double)INFINITY, sum = 0;
+    for (int k = 0; k < TREE_EACH; k++)
+        if (threadIdx.x + (size_t)k * TREE_THREADS < tile.n)
+            peak = z[k] > peak ? z[k] : peak;
+    peak = tree_max(peak);
+    double base = sg_tree_base(peak);
+    for (int k = 0; k < TREE_EACH; k++)
+        if (threadIdx.x + (size_t)k * TREE_THREADS < tile.n)
+            sum += sg_exp(z[k] - base);
+    sum = tree_sum(sum);
+    if (threadIdx.x > 0)
+        return;
+    tree.peak[tile.row * tree.tiles + t] = peak;
+    tree.mass[tile.row * tree.tiles + t] = sum;
+}
+
 /* Adds up n things in the tree of sg_tree_split, in place; the sum is the first of them afterwards. The
  * whole block calls it. */
 template <typename T, typename function> __device__ void tree_add(T *part, size_t n, function add)

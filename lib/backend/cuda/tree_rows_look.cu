@@ -19,21 +19,13 @@ __global__ void __launch_bounds__(TREE_THREADS)
 {
     size_t state = state_at(states, blockIdx.x / tree.tiles), t = blockIdx.x % tree.tiles;
     tree_tile tile(tree, state, t);
-    double z[TREE_EACH], peak = -(double)INFINITY, sum = 0;
+    double z[TREE_EACH];
     for (int k = 0; k < TREE_EACH; k++) {
         size_t i = threadIdx.x + (size_t)k * TREE_THREADS;
-        z[k] = i < tile.n ? logit_at<real>(tree, state, tile.at + i) : -(double)INFINITY;
-        peak = z[k] > peak ? z[k] : peak;
+        if (i < tile.n)
+            z[k] = logit_at<real>(tree, state, tile.at + i);
     }
-    peak = tree_max(peak);
-    double base = sg_tree_base(peak);
-    for (int k = 0; k < TREE_EACH; k++)
-        sum += threadIdx.x + (size_t)k * TREE_THREADS < tile.n ? sg_exp(z[k] - base) : 0;
-    sum = tree_sum(sum);
-    if (threadIdx.x > 0)
-        return;
-    tree.peak[state * tree.tiles + t] = peak;
-    tree.mass[state * tree.tiles + t] = sum;
+    weigh_tile(tree, tile, t, z);
 }
 
 /* A block for each state. */
@@ -191,16 +183,21 @@ __global__ void __launch_bounds__(TREE_THREADS)
 
 } // namespace
 
+cudaError_t sg_cuda_tree_queue_settle(const sg_cuda_tree_table &tree, sg_cuda_tree_states states,
+                                      sg_cuda_stream *stream)
+{
+    return states.count == 0 ? cudaSuccess
+                             : SG_LAUNCH(settle_rows, (unsigned)states.count, TREE_THREADS, 0,
+                                         stream, tree, states);
+}
+
 cudaError_t sg_cuda_tree_queue_normalise(const sg_cuda_tree_table &tree, sg_cuda_tree_states states,
                                          sg_cuda_stream *stream)
 {
-    if (states.count == 0)
-        return cudaSuccess;
-    cudaError_t code =
-        SG_LAUNCH_TREE(tree, weigh_tiles, states.count * tree.tiles, stream, tree, states);
-    return code != cudaSuccess ? code
-                               : SG_LAUNCH(settle_rows, (unsigned)states.count, TREE_THREADS, 0,
-                                           stream, tree, states);
+    cudaError_t code = cudaSuccess;
+    if (states.count > 0)
+        code = SG_LAUNCH_TREE(tree, weigh_tiles, states.count * tree.tiles, stream, tree, states);
+    return code != cudaSuccess ? code : sg_cuda_tree_queue_settle(tree, states, stream);
 }
 
 cudaError_t sg_cuda_tree_queue_fill(const sg_cuda_tree_table &tree, const double *logits,

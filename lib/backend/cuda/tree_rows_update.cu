@@ -188,12 +188,15 @@ __global__ void __launch_bounds__(TREE_THREADS)
     size_t bias = tree.config.states;
     tree_tile tile(tree, bias, blockIdx.x);
     sg_rule_f64 rule = rule_of(numbers, rate, count);
-    sg_tree_sums sums = {0, 0, 0, 0, 0, 0};
+    sg_tree_sums sums = {0, 0, 0, 0, 0, 0, 0};
     for (size_t i = threadIdx.x; i < tile.n; i += TREE_THREADS) {
-        double delta = optimise<real>(tree, rule, bias, tile.at + i, tree.gradient[tile.at + i]);
+        double g = tree.gradient[tile.at + i];
+        double delta = optimise<real>(tree, rule, bias, tile.at + i, g);
+        sums.gradient2 += g * g;
         tree.drift[tile.at + i] = delta;
         sums.norm2 += delta * delta;
     }
+    sums.gradient2 = tree_sum(sums.gradient2);
     sums.norm2 = tree_sum(sums.norm2);
     if (threadIdx.x == 0)
         ((sg_tree_sums *)tree.room)[count * tree.tiles + blockIdx.x] = sums;
@@ -207,22 +210,41 @@ __global__ void __launch_bounds__(TREE_THREADS) move_bias(sg_cuda_tree_table tre
         move<real>(tree, tree.config.states, v, tree.drift[v]);
 }
 
+/* z of a token after the step, when its theta has moved and the bias will. */
+template <typename real>
+__device__ __forceinline__ double moved_logit(const sg_cuda_tree_table &tree, size_t state,
+                                              size_t token)
+{
+    double z = (double)*tree_place<real>(tree, tree.theta, state, token);
+    if (tree.config.shared_bias)
+        z += (double)(real)((double)*tree_place<real>(tree, tree.theta, tree.config.states, token) +
+                            tree.drift[token]);
+    return z;
+}
+
+struct step_wishes {
+    bool sums;
+    bool weighs; /* everything that moves is listed: its new masses come from the same pass */
+};
+
 /* A block for each tile of each listed state. */
 template <typename real>
 __global__ void __launch_bounds__(TREE_THREADS)
     step_tiles(sg_cuda_tree_table tree, sg_cuda_tree_samples samples, sg_rule_numbers numbers,
-               const double *rate, bool compares)
+               const double *rate, step_wishes wishes)
 {
     __shared__ tile_samples spread;
     size_t k = blockIdx.x / tree.tiles, t = blockIdx.x % tree.tiles;
     bool visited = has_samples(samples, k);
     tree_tile tile(tree, samples.state[k], t);
-    double log_norm = tree.log_norm[tile.row], diffuse = samples.diffuse[k];
+    double log_norm = tree.log_norm[tile.row], diffuse = samples.diffuse[k], z[TREE_EACH];
     sg_rule_f64 rule = rule_of(numbers, rate, k);
-    sg_tree_sums sums = {0, 0, 0, 0, 0, 0};
+    sg_tree_sums sums = {0, 0, 0, 0, 0, 0, 0};
     bool some = visited && spread_samples(&spread, tree, samples, k, t);
-    for (size_t i = threadIdx.x; i < tile.n; i += TREE_THREADS) {
-        size_t token = tile.at + i;
+    for (int j = 0; j < TREE_EACH; j++) {
+        size_t i = threadIdx.x + (size_t)j * TREE_THREADS, token = tile.at + i;
+        if (i >= tile.n)
+            break;
         bool sampled = some && spread.sampled[i];
         double p = 0, g = 0;
         if (visited) {
@@ -232,14 +254,19 @@ __global__ void __launch_bounds__(TREE_THREADS)
         if (sampled)
             g += spread.push[i];
         double delta = optimise<real>(tree, rule, tile.row, token, g);
-        if (compares && visited)
+        sums.gradient2 += g * g;
+        if (wishes.sums && visited)
             sg_tree_compare(&sums, p, delta, tree.drift[token], sampled ? 0 : 1);
-        else if (compares)
+        else if (wishes.sums)
             sums.norm2 += delta * delta;
         move<real>(tree, tile.row, token, delta);
+        z[j] = moved_logit<real>(tree, tile.row, token);
     }
-    if (!compares)
+    if (wishes.weighs)
+        weigh_tile(tree, tile, t, z);
+    if (!wishes.sums)
         return;
+    sums.gradient2 = tree_sum(sums.gradient2);
     sums.first = tree_sum(sums.first);
     sums.excess = tree_sum(sums.excess);
     sums.reverse = tree_sum(sums.reverse);
@@ -260,7 +287,7 @@ __global__ void __launch_bounds__(TREE_THREADS)
         tree_add(parts, tree.tiles,
                  [](sg_tree_sums *a, const sg_tree_sums *b) { sg_tree_sums_add(a, b); });
     if (threadIdx.x == 0)
-        sums[k] = none ? sg_tree_sums{0, 0, 0, 0, 0, 0} : parts[0];
+        sums[k] = none ? sg_tree_sums{0, 0, 0, 0, 0, 0, 0} : parts[0];
 }
 
 } // namespace
@@ -301,19 +328,20 @@ cudaError_t sg_cuda_tree_queue_step(const sg_cuda_tree_table &tree,
 {
     size_t count = samples.count;
     bool shared = tree.config.shared_bias;
-    sg_cuda_tree_states moved = {samples.state, 0, count};
+    bool weighs = !shared || count == tree.config.states;
     cudaError_t code = cudaSuccess;
-    if (shared) {
-        moved = {nullptr, 0, tree.config.states};
+    if (shared)
         code = SG_LAUNCH_TREE(tree, step_bias, tree.tiles, stream, tree, count, rule, rate);
-    }
     if (count > 0 && code == cudaSuccess)
         code = SG_LAUNCH_TREE(tree, step_tiles, count * tree.tiles, stream, tree, samples, rule,
-                              rate, sums != nullptr);
+                              rate, (step_wishes{sums != nullptr, weighs}));
     if (sums && code == cudaSuccess)
         code =
             SG_LAUNCH(add_sums, (unsigned)(count + 1), TREE_THREADS, 0, stream, tree, count, sums);
     if (shared && code == cudaSuccess)
         code = SG_LAUNCH_TREE(tree, move_bias, tree_blocks(tree.config.vocabulary), stream, tree);
-    return code != cudaSuccess ? code : sg_cuda_tree_queue_normalise(tree, moved, stream);
+    if (code != cudaSuccess)
+        return code;
+    return weighs ? sg_cuda_tree_queue_settle(tree, {samples.state, 0, count}, stream)
+                  : sg_cuda_tree_queue_normalise(tree, {nullptr, 0, tree.config.states}, stream);
 }
