@@ -215,7 +215,7 @@ tidy: ## look for mistakes with clang-tidy
 # and the suites of the CPU that ask which backend is under test. The same program is made a second time
 # with the emulator of tests/cuda/emulator in the place of a device; there the kernels are
 # instrumented with sanitizers.
-conformance := gates bandits rows head net_policy tree
+conformance := gates bandits rows light head net_policy tree
 cuda_check_sources := $(sort $(wildcard tests/cuda/check_*.c)) $(conformance:%=tests/check_%.c)
 cuda_check_support := $(filter-out tests/runner.c,$(check_support))
 cuda_check_kernels := $(sort $(wildcard tests/cuda/*.cu))
