@@ -2,9 +2,11 @@
 /* Rows on a device that is too small, or lost in the middle: one sentence, no garbage. */
 #include <check.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "backend/backend.h"
+#include "backend/light_rows.h"
 #include "emulator.h"
 #include "sim/simulate.h"
 
@@ -73,13 +75,104 @@ static void break_at_half(void *context, double done)
         sg_emulator_break(*once = ECC_UNCORRECTABLE);
 }
 
+static sg_light_prior *flat_prior(size_t vocabulary)
+{
+    double *logits = calloc(vocabulary, sizeof *logits);
+    sg_light_prior *prior;
+    sg_error error;
+    ck_assert_int_eq(sg_light_prior_alloc(&prior, vocabulary, 20, logits, &error), SG_OK);
+    free(logits);
+    return prior;
+}
+
+/* A row that wants a base of its own gets none: the others have been updated, and all may go on. */
+START_TEST(light_rows_that_do_not_fit_say_so)
+{
+    enum { STATES = 3, VOCABULARY = 200000, SAMPLES = 20 };
+    sg_light_prior *prior = flat_prior(VOCABULARY);
+    sg_light_config config = {STATES, 0, 16};
+    sg_light_rows *rows;
+    sg_error error;
+    int32_t tokens[STATES * SAMPLES];
+    double pushes[STATES * SAMPLES], log_prob[STATES];
+    size_t before = sg_emulator_bytes_in_use();
+    sg_emulator_set_memory(before + 1000000);
+    ck_assert_int_eq(sg_light_rows_alloc(&rows, SG_BACKEND_CUDA, &config, prior, &error),
+                     SG_ENOMEM);
+    ck_assert_ptr_null(rows);
+    ck_assert_ptr_nonnull(strstr(error.message, "MB of device memory"));
+    ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
+    sg_emulator_set_memory((size_t)8 << 30);
+    ck_assert_int_eq(sg_light_rows_alloc(&rows, SG_BACKEND_CUDA, &config, prior, &error), SG_OK);
+    for (int32_t j = 0; j < STATES * SAMPLES; j++) {
+        tokens[j] = j < 2 * SAMPLES ? j : 7; /* the last row needs no more than it has */
+        pushes[j] = 0.1;
+    }
+    ck_assert_int_eq(sg_light_rows_update(rows, 1, 0, STATES, 8, tokens, pushes, NULL, &error),
+                     SG_OK);
+    sg_emulator_set_memory(sg_emulator_bytes_in_use() + 1000000);
+    ck_assert_int_eq(
+        sg_light_rows_update(rows, 1, 0, STATES, SAMPLES, tokens, pushes, NULL, &error), SG_ENOMEM);
+    ck_assert_ptr_nonnull(strstr(error.message, "light rows, which need more than their prior"));
+    sg_emulator_set_memory((size_t)8 << 30);
+    ck_assert_int_eq(sg_light_rows_status(rows, &error), SG_OK);
+    ck_assert_int_eq(
+        sg_light_rows_update(rows, 1, 0, STATES, SAMPLES, tokens, pushes, NULL, &error), SG_OK);
+    sg_light_rows_log_prob(rows, 0, STATES, 1, tokens, log_prob);
+    ck_assert(log_prob[0] < 0 && log_prob[1] < 0 && log_prob[2] < 0);
+    sg_light_rows_free(rows);
+    sg_light_prior_free(prior);
+    ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
+}
+END_TEST
+
+START_TEST(light_rows_of_a_lost_device_say_so_and_answer_nothing)
+{
+    sg_light_prior *prior = flat_prior(3000);
+    sg_light_config config = {2, 0, 0};
+    sg_light_rows *rows, *other;
+    sg_error error;
+    int32_t tokens[] = {5, 6};
+    double numbers[] = {1, -1}, u[] = {0.3, 0.6}, logits[3000];
+    char bytes[64];
+    size_t before = sg_emulator_bytes_in_use();
+    ck_assert_int_eq(sg_light_rows_alloc(&rows, SG_BACKEND_CUDA, &config, prior, &error), SG_OK);
+    ck_assert_int_eq(sg_light_rows_clone(&other, rows, &error), SG_OK);
+    sg_emulator_break(ECC_UNCORRECTABLE);
+    sg_row_change change;
+    ck_assert_int_eq(sg_light_rows_update(rows, 1, 0, 1, 2, tokens, numbers, &change, &error),
+                     SG_ETOOL);
+    ck_assert(isnan(change.kl_old_new));
+    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
+    sg_emulator_break(0);
+    /* The device is back, but not what these rows were. */
+    ck_assert_int_eq(sg_light_rows_status(rows, &error), SG_ETOOL);
+    sg_light_rows_draw(rows, 0, 2, 1, u, tokens);
+    ck_assert_int_eq(tokens[0], 0);
+    ck_assert_int_eq(tokens[1], 0);
+    sg_light_rows_log_prob(rows, 0, 2, 1, tokens, numbers);
+    ck_assert(isnan(numbers[0]) && isnan(numbers[1]));
+    ck_assert(isnan(sg_light_rows_mass(rows, 0, tokens, 2)));
+    sg_light_rows_get_logits(rows, 1, logits);
+    ck_assert(isnan(logits[0]) && isnan(logits[2999]));
+    ck_assert_uint_eq(sg_light_rows_save(rows, bytes), 0);
+    ck_assert(isnan(sg_light_rows_report(rows, 0).bound));
+    ck_assert_int_eq(sg_light_rows_copy(other, rows, &error), SG_ETOOL);
+    ck_assert_int_eq(sg_light_rows_load(rows, bytes, sizeof bytes, &error), SG_ETOOL);
+    sg_light_rows_free(rows);
+    sg_light_rows_free(other);
+    sg_light_prior_free(prior);
+    ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
+}
+END_TEST
+
 /* Runs that were finished before are in the table. */
 START_TEST(a_simulation_keeps_its_finished_runs)
 {
     static const char *const settings[] = {
-        "policy.vocabulary=300", "policy.head=6",   "task.prompts=2",
-        "task.length=1",         "rollout.group=4", "run.steps=3",
-        "run.seeds=4",           "run.threads=1",   "run.backend=cuda"};
+        "policy.vocabulary=300", "policy.head=6",      "task.prompts=2",   "task.length=1",
+        "rollout.group=4",       "run.steps=3",        "run.seeds=4",      "run.threads=1",
+        "run.backend=cuda",      "optimizer.kind=sgd", "policy.rows=dense"};
     sg_config config;
     sg_table *table;
     sg_error error;
@@ -87,6 +180,8 @@ START_TEST(a_simulation_keeps_its_finished_runs)
     sg_config_init(&config);
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
         ck_assert_msg(sg_config_set(&config, settings[i], &error) == SG_OK, "%s", error.message);
+    if (_i == 1)
+        ck_assert_int_eq(sg_config_set(&config, "policy.rows=light", &error), SG_OK);
     sg_simulate_callbacks callbacks = {.progress = break_at_half, .context = &once};
     ck_assert_int_eq(sg_simulate(&config, &callbacks, &table, &error), SG_ETOOL);
     sg_emulator_break(0);
@@ -105,7 +200,9 @@ Suite *lost_rows_suite(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, a_table_that_does_not_fit_says_so);
     tcase_add_test(tests, rows_of_a_lost_device_say_so_and_answer_nothing);
-    tcase_add_test(tests, a_simulation_keeps_its_finished_runs);
+    tcase_add_test(tests, light_rows_that_do_not_fit_say_so);
+    tcase_add_test(tests, light_rows_of_a_lost_device_say_so_and_answer_nothing);
+    tcase_add_loop_test(tests, a_simulation_keeps_its_finished_runs, 0, 2);
     suite_add_tcase(suite, tests);
     return suite;
 }
