@@ -219,8 +219,7 @@ static sg_status add_row(sg_table *table, const char *name, const bench_case *wo
 
 static bool is_on(sg_backend_kind backend, const char *name)
 {
-    return backend == SG_BACKEND_CUDA ? strncmp(name, "W2.light", 8) != 0
-                                      : bench_w3_matmul(name) == SG_MATMUL_SAME;
+    return backend == SG_BACKEND_CUDA || bench_w3_matmul(name) == SG_MATMUL_SAME;
 }
 
 static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, bench_case *made,
@@ -230,7 +229,7 @@ static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, 
         return (backend == SG_BACKEND_CUDA ? bench_gates_cuda_prepare
                                            : bench_gates_prepare)(name, cut, made, error);
     if (strncmp(name, "W2.light", 8) == 0)
-        return bench_light_prepare(name, cut, made, error);
+        return bench_light_prepare(name, cut, backend, made, error);
     if (strncmp(name, "W3", 2) == 0)
         return bench_w3_prepare(name, cut, backend, made, error);
     if (strcmp(name, "W4") == 0)

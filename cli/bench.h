@@ -44,7 +44,7 @@
  * their quotient `fraction` come from best times: other programs only make them smaller.
  * On a CUDA device times are those of its own clock around launches in a row (one would be too short to time), arrays
  * stay on the device, threads is 0, cpu_s NaN, and machine_gb_per_s is what plain kernels do there. What W2.draw,
- * W2.observe and W2.step bring back to the host, and the waiting for it, counts.
+ * W2.observe, W2.step and W2.light bring back to the host, and the waiting for it, counts.
  * There W3 is the layer alone: copies to the host and gates are left out, and machine_gflops is what a kernel does that
  * multiplies and adds single-precision numbers in registers, without tensor cores; for .tf32 and .bf16, what cuBLASLt's
  * product of 8192 x 8192 x 8192 does in that arithmetic, and the rounding of weights and features counts.

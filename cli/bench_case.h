@@ -28,7 +28,8 @@ typedef struct bench_case {
 sg_status bench_gates_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
 sg_status bench_rows_prepare(const char *name, size_t cut, sg_backend_kind backend,
                              bench_case *made, sg_error *error);
-sg_status bench_light_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);
+sg_status bench_light_prepare(const char *name, size_t cut, sg_backend_kind backend,
+                              bench_case *made, sg_error *error);
 sg_status bench_w4_prepare(size_t cut, sg_backend_kind backend, bench_case *made, sg_error *error);
 /* The same on a CUDA device. */
 sg_status bench_gates_cuda_prepare(const char *name, size_t cut, bench_case *made, sg_error *error);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* W2.light: the step of W2.step on light rows, at its size and at two that differ in V alone. */
+/* W2.light: the step of W2.step on light rows, at its size and at two that differ in V alone; on the CPU or a
+ * CUDA device. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/light_rows.h"
+#include "backend/light.h"
 #include "cli/bench_case.h"
 #include "core/rng.h"
 
@@ -16,6 +17,7 @@ static const double LEARNING_RATE = 0.5;
 
 typedef struct light_data {
     sg_light_rows *rows;
+    sg_backend_kind backend;
     size_t states, vocabulary;
     sg_objective objective;
     uint32_t step;
@@ -51,10 +53,34 @@ static void one_step(light_data *data)
     }
 }
 
+/* On a device: the same calls, all states at once. The pushes stay there but for the check. */
+static void one_step_of_all(light_data *data, double *pushes)
+{
+    size_t states = data->states;
+    data->step++;
+    for (uint32_t j = 0; j < states * SAMPLES; j++)
+        data->uniforms[j] = sg_rng_uniform(
+            (sg_address){2, SG_STREAM_ROLLOUT, data->step, j / SAMPLES, j % SAMPLES, 0});
+    sg_light_rows_draw(data->rows, 0, states, SAMPLES, data->uniforms, data->tokens);
+    sg_light_rows_log_prob(data->rows, 0, states, SAMPLES, data->tokens, data->old);
+    sg_light_rows_observe(data->rows, 0, states, data->looks);
+    (void)sg_light_rows_inner_updates(data->rows, LEARNING_RATE, UPDATES, &data->objective,
+                                      1.0 / SAMPLES, 0, states, SAMPLES, data->tokens, data->old,
+                                      data->advantage, pushes, NULL);
+}
+
 static void run_steps(void *context)
 {
     for (size_t i = 0; i < STEPS; i++)
         one_step(context);
+}
+
+static sg_status queue_steps(void *context, sg_error *error)
+{
+    light_data *data = context;
+    for (size_t i = 0; i < STEPS; i++)
+        one_step_of_all(data, NULL);
+    return sg_light_rows_status(data->rows, error);
 }
 
 /* The first steps, beside dense rows in double precision that get the pushes of state 0. */
@@ -70,7 +96,10 @@ static sg_status warm_up(light_data *data, const double *logits, double *worst, 
     if (status == SG_OK)
         status = sg_rows_set_logits(dense, 0, logits, error);
     for (size_t i = 0; i < 2 * STEPS && status == SG_OK; i++) {
-        one_step(data);
+        if (data->backend == SG_BACKEND_CUDA)
+            one_step_of_all(data, data->pushes);
+        else
+            one_step(data);
         for (size_t k = 0; k < UPDATES; k++)
             sg_rows_update(dense, &sgd, 1, 0, 1, SAMPLES, data->tokens, data->pushes + k * SAMPLES,
                            NULL);
@@ -116,7 +145,7 @@ static sg_status prepare(light_data *data, bench_case *made, sg_error *error)
     if (status == SG_OK)
         status = sg_light_prior_alloc(&prior, vocabulary, 1, z, error);
     if (status == SG_OK)
-        status = sg_light_rows_alloc(&data->rows, SG_BACKEND_CPU,
+        status = sg_light_rows_alloc(&data->rows, data->backend,
                                      &(sg_light_config){data->states, 0, 0}, prior, error);
     set_advantages(data);
     if (status == SG_OK)
@@ -129,13 +158,18 @@ static sg_status prepare(light_data *data, bench_case *made, sg_error *error)
         made->bytes = (double)data->states *
                       (UPDATES * 16.0 * (double)report.explicit_tokens + SAMPLES * 4 * 512.0);
         made->backend = sg_light_rows_backend_name(data->rows);
+        if (data->backend == SG_BACKEND_CUDA) {
+            made->queue = queue_steps;
+            made->stream = sg_cuda_light_stream(data->rows);
+        }
     }
     sg_light_prior_free(prior);
     free(z);
     return status;
 }
 
-sg_status bench_light_prepare(const char *name, size_t cut, bench_case *made, sg_error *error)
+sg_status bench_light_prepare(const char *name, size_t cut, sg_backend_kind backend,
+                              bench_case *made, sg_error *error)
 {
     light_data *data = calloc(1, sizeof *data);
     if (!data)
@@ -146,6 +180,7 @@ sg_status bench_light_prepare(const char *name, size_t cut, bench_case *made, sg
                          .data = data,
                          .free = light_data_free};
     bool same = strcmp(name, "W2.light") == 0;
+    data->backend = backend;
     data->states = same ? MOST_STATES : 8;
     data->vocabulary = (same ? 131072 : strcmp(name, "W2.light.1e5") == 0 ? 100000 : 1000000) / cut;
     return prepare(data, made, error);

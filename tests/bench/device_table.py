@@ -17,7 +17,7 @@ import sys
 folder, rounds, target = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 PEERS = {
     "W1": ["W1"], "W1g": ["W1g"], "W1s": ["W1s"], "W1s.row": ["W1s"], "W1.stats": ["W1"],
-    "W2.update": ["W2.update", "W2.update_analytic"], "W2.step": ["W2.step"],
+    "W2.update": ["W2.update", "W2.update_analytic"], "W2.step": ["W2.step"], "W2.light": ["W2.step"],
     "W2.draw": ["W2.multinomial", "W2.gumbel1"], "W2.observe": ["W2.entropy"],
     "W2a": ["W2a.foreach", "W2a.loop"], "W3.grouped": ["W3.fwdbwd_chunked"],
     "W4": ["W4"],
