@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 #include "backend/cuda/bandits.h"
-#include "backend/cuda/bandits_kernel.h"
+#include "backend/cuda/bandits_fast.h"
 #include "backend/cuda/memory.h"
 
 namespace
@@ -47,8 +47,8 @@ __global__ void __launch_bounds__(SG_BLOCK_MOST)
 struct sg_cuda_bandits {
     size_t runs, arms, columns;
     unsigned threads;
-    size_t bytes, together; /* room of a run; runs of a launch */
-    bool in_shared, single;
+    size_t bytes, together;           /* room of a run; runs of a launch */
+    bool in_shared, single, by_warps; /* by_warps: the fast kernel, which has its own room */
     sg_cuda_own_stream stream;
     sg_cuda_array<sg_bandit> run;
     sg_cuda_array<char> tables, room;
@@ -132,6 +132,8 @@ static sg_status make(sg_cuda_bandits *made, const sg_bandits *b, bool want_logi
     made->columns = b->steps + 1;
     made->threads = b->arms <= FEW_ARMS ? SG_WARP : SG_BLOCK_MOST;
     made->single = b->precision == SG_FP32;
+    made->by_warps =
+        sg_cuda_kernels_chosen() == SG_CUDA_FAST && sg_cuda_bandits_fast_takes(b->arms, b->samples);
     sg_status status = made->stream.alloc(error);
     if (status == SG_OK)
         status = made->run.alloc(b->runs, "the list of runs", error);
@@ -144,7 +146,7 @@ static sg_status make(sg_cuda_bandits *made, const sg_bandits *b, bool want_logi
     if (status == SG_OK)
         status =
             made->single ? make_tables<float>(made, b, error) : make_tables<double>(made, b, error);
-    if (status == SG_OK && !made->in_shared)
+    if (status == SG_OK && !made->in_shared && !made->by_warps)
         status = made->room.alloc(made->together * made->bytes, "room for small runs", error);
     return status;
 }
@@ -179,6 +181,8 @@ extern "C" sg_cuda_stream *sg_cuda_bandits_stream(const sg_cuda_bandits *bandits
 template <typename real> static cudaError_t queue(sg_cuda_bandits *b)
 {
     cudaError_t code = cudaSuccess;
+    if (b->by_warps)
+        return sg_cuda_bandits_fast(b->now<real>(), b->runs, b->stream.at);
     for (size_t first = 0; first < b->runs && code == cudaSuccess; first += b->together) {
         size_t runs = b->runs - first < b->together ? b->runs - first : b->together;
         code = SG_LAUNCH(run_bandits<real>, (unsigned)runs, b->threads, b->in_shared ? b->bytes : 0,

@@ -94,6 +94,9 @@ static inline int __all_sync(unsigned mask, int predicate)
     return __ballot_sync(mask, predicate) == mask;
 }
 
+/* The lanes of the mask that have the same value. */
+unsigned __match_any_sync(unsigned mask, unsigned value);
+
 /* Every lane gives a value and names the lane whose value it wants. */
 uint64_t sg_emulated_exchange(unsigned mask, uint64_t value, unsigned source);
 unsigned sg_emulated_lane(void);

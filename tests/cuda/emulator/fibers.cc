@@ -437,6 +437,15 @@ unsigned __ballot_sync(unsigned mask, int predicate)
     return votes;
 }
 
+unsigned __match_any_sync(unsigned mask, unsigned value)
+{
+    unsigned alike = 0;
+    for (unsigned k = 0; k < WARP; k++)
+        if (mask >> k & 1)
+            alike |= (unsigned)(sg_emulated_exchange(mask, value, k) == value) << k;
+    return alike;
+}
+
 void *sg_emulated_dynamic_shared(void)
 {
     return now.mine().shared;
