@@ -18,6 +18,7 @@
 
 typedef struct figure_options {
     const char *directory, *format, *paper, *runs, *experiment, *experiments;
+    int64_t columns;
     bool list, emit_gp, full;
 } figure_options;
 
@@ -43,6 +44,14 @@ static const cli_option options[] = {
      .label = "NAME",
      .help = "width, font size and lines for a place of publication",
      PLACE(paper)},
+    {.name = "columns",
+     .kind = CLI_INTEGER,
+     .value = "N",
+     .min = 1,
+     .max = 2,
+     .help = "columns of the page that the figure takes where --paper has two: icml, acl, ieee, "
+             "nature; in one of them panels stand in pairs",
+     PLACE(columns)},
     {.name = "emit-gp",
      .kind = CLI_FLAG,
      .help = "also write NAME.gp, the gnuplot script with its data, to adjust by hand",
@@ -76,12 +85,14 @@ static const cli_option options[] = {
 };
 
 static const figure_options defaults = {
-    .directory = "figures", .format = "pdf,svg,png", .paper = "screen"};
+    .directory = "figures", .format = "pdf,svg,png", .paper = "screen", .columns = CLI_ABSENT};
 
 static const cli_example examples[] = {
     {"softgate figure R1", "the gates of the SAPO paper's Figure 1"},
     {"softgate figure R1 R1c --paper neurips --format pdf,tex -o paper/figures",
      "two figures for a paper"},
+    {"softgate figure R1 --paper icml --columns 1 -o paper/figures",
+     "as wide as one column of a two-column paper"},
     {"softgate simulate --print-config > mine.yaml && softgate figure R4 --experiment mine.yaml",
      "a training figure of your own experiment"},
     {"softgate figure --list", "which figures there are"},
@@ -260,6 +271,8 @@ static void append_command(sg_text *line, const cli_call *call, const char *name
         sg_text_printf(line, " --seed %lld", (long long)call->common.seed);
     if (strcmp(own->paper, defaults.paper) != 0)
         sg_text_printf(line, " --paper %s", own->paper);
+    if (own->columns == 1)
+        sg_text_append(line, " --columns 1");
     const char *const paths[][2] = {{"--runs", own->runs},
                                     {"--experiment", own->experiment},
                                     {"--experiments", own->experiments}};
@@ -334,6 +347,7 @@ static int run(const cli_call *call)
     sg_figure_options figure = {
         .directory = own->directory,
         .paper = own->paper,
+        .columns = own->columns == 1 ? 1 : 0,
         .emit_gp = own->emit_gp,
         .seed = call->common.seed == CLI_ABSENT ? 0 : (uint64_t)call->common.seed,
         .threads = call->common.threads == CLI_ABSENT ? 0 : (int)call->common.threads,

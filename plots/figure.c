@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 sg_figure *sg_figure_alloc(size_t rows, size_t columns)
 {
@@ -19,6 +20,58 @@ sg_figure *sg_figure_alloc(size_t rows, size_t columns)
 void sg_figure_free(sg_figure *figure)
 {
     free(figure);
+}
+
+/* What a panel takes from the first of its row and from the ends of its column, so that it can stand elsewhere. */
+static void make_independent(sg_figure *figure, size_t p)
+{
+    sg_panel *panel = &figure->panels[p];
+    size_t column = p % figure->columns;
+    const sg_panel *first = panel - column, *top = &figure->panels[column],
+                   *bottom = top + (figure->rows - 1) * figure->columns;
+    if (panel->hidden || panel->blank)
+        return;
+    if (panel->y.label[0] == '\0')
+        memcpy(panel->y.label, first->y.label, sizeof panel->y.label);
+    if (panel->x.label[0] == '\0')
+        memcpy(panel->x.label, bottom->x.label, sizeof panel->x.label);
+    if (panel->title[0] == '\0')
+        memcpy(panel->title, top->title, sizeof panel->title);
+    panel->x.bare = panel->y.bare = false;
+}
+
+/* Rows become columns. Without memory for a copy it stays. */
+static void transpose(sg_figure *figure)
+{
+    sg_figure *copy = malloc(sizeof *copy);
+    if (copy == NULL)
+        return;
+    *copy = *figure;
+    figure->rows = copy->columns;
+    figure->columns = copy->rows;
+    for (size_t p = 0; p < figure->rows * figure->columns; p++)
+        figure->panels[p] = copy->panels[p % figure->columns * copy->columns + p / figure->columns];
+    free(copy);
+}
+
+void sg_figure_refold(sg_figure *figure, size_t columns)
+{
+    size_t count = figure->rows * figure->columns;
+    if (columns >= figure->columns || columns == 0)
+        return;
+    size_t rows = (count + columns - 1) / columns;
+    if (rows * columns > SG_PANELS_MAX)
+        return;
+    for (size_t p = 0; p < count; p++)
+        make_independent(figure, p);
+    if (figure->rows > 1 && figure->rows <= columns) {
+        transpose(figure);
+        return;
+    }
+    for (size_t p = count; p < rows * columns; p++)
+        figure->panels[p].hidden = true;
+    figure->rows = rows;
+    figure->columns = columns;
 }
 
 sg_panel *sg_figure_panel(sg_figure *figure, size_t row, size_t column)

@@ -127,6 +127,11 @@ typedef struct sg_figure {
 sg_figure *sg_figure_alloc(size_t rows, size_t columns);
 void sg_figure_free(sg_figure *figure);
 
+/* At most so many panels beside each other. A few rows become columns; else what is too much goes into rows below, in the same
+ * order. Every panel gets the labels and the title that it shared with its row and column. A figure that would not have room
+ * for the rows stays. */
+void sg_figure_refold(sg_figure *figure, size_t columns);
+
 sg_panel *sg_figure_panel(sg_figure *figure, size_t row, size_t column);
 
 /* Append a copy; full panels ignore more, which sg_figure_script reports. Return what was appended,

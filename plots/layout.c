@@ -168,21 +168,24 @@ static double share_of(sg_scale scale, double value)
                      : (value - scale.low) / (scale.high - scale.low);
 }
 
+#define LINE 1.15 /* between tick labels above each other */
+
 /* Would the labels of each `every`-th tick run together? */
-static bool labels_collide(const sg_axis *axis, sg_scale scale, size_t every, double room)
+static bool labels_collide(const sg_axis *axis, sg_scale scale, size_t every, double room,
+                           bool upright)
 {
     for (size_t i = every; i < axis->tick_count; i += every) {
         const sg_tick *tick = &axis->ticks[i], *before = &axis->ticks[i - every];
         double gap = fabs(share_of(scale, tick->at) - share_of(scale, before->at));
         double half = (sg_markup_width(tick->label) + sg_markup_width(before->label)) / 2;
-        if (gap * room < half + LABEL_GAP)
+        if (gap * room < (upright ? LINE : half + LABEL_GAP))
             return true;
     }
     return false;
 }
 
 /* How many explicit ticks it takes from one label to the next; names are never left out. */
-static size_t label_every(const sg_axis *axis, sg_scale scale, double room)
+static size_t label_every(const sg_axis *axis, sg_scale scale, double room, bool upright)
 {
     size_t every = 1;
     double number;
@@ -190,7 +193,7 @@ static size_t label_every(const sg_axis *axis, sg_scale scale, double room)
         if (!sg_parse_real(axis->ticks[i].label, &number))
             return 1;
     }
-    while (labels_collide(axis, scale, every, room))
+    while (labels_collide(axis, scale, every, room, upright))
         every++;
     return every;
 }
@@ -201,10 +204,29 @@ static void spread_ticks(sg_layout *layout, const sg_figure *figure, double room
     for (size_t p = 0; p < figure->rows * figure->columns; p++) {
         const sg_axis *axis = &figure->panels[p].x;
         sg_scale *x = &layout->x[p];
-        layout->x_every[p] = label_every(axis, *x, room);
+        layout->x_every[p] = label_every(axis, *x, room, false);
         while (axis->tick_count == 0 && !axis->log && x->step < x->high - x->low &&
                x->step / (x->high - x->low) * room < tick_width(axis, *x) + LABEL_GAP)
             x->step = sg_round_step(1.01 * x->step);
+    }
+}
+
+double sg_apart(double step, double span, double room)
+{
+    while (step > 0 && step < span && step / span * room < LINE)
+        step = sg_round_step(1.01 * step);
+    return step;
+}
+
+/* Keeps the labels of the y axes apart; `room` is the height of a panel in units of their font. */
+static void spread_upwards(sg_layout *layout, const sg_figure *figure, double room)
+{
+    for (size_t p = 0; p < figure->rows * figure->columns; p++) {
+        const sg_axis *axis = &figure->panels[p].y;
+        sg_scale *y = &layout->y[p];
+        layout->y_every[p] = label_every(axis, *y, room, true);
+        if (axis->tick_count == 0 && !axis->log && !axis->bare)
+            y->step = sg_apart(y->step, y->high - y->low, room);
     }
 }
 
@@ -336,6 +358,7 @@ void sg_layout_init(sg_layout *layout, const sg_figure *figure, const sg_paper *
     layout->plot_width = (layout->width - margins) / (double)figure->columns;
     layout->plot_height = layout->plot_width * (figure->aspect > 0 ? figure->aspect : 0.75);
     spread_ticks(layout, figure, layout->plot_width / (SG_TICK_FONT * font));
+    spread_upwards(layout, figure, layout->plot_height / (SG_TICK_FONT * font));
     double x = 0;
     for (size_t c = 0; c < figure->columns; c++) {
         layout->left[c] = x + left[c];

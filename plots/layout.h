@@ -29,6 +29,10 @@ typedef struct sg_scale {
 /* The smallest of 1, 2, 2.5, 5 times a power of ten that is not below `rough` > 0. */
 double sg_round_step(double rough);
 
+/* The next round step at which labels above each other stay apart; `room` in units of their font. By hand: steps of 0.5 over a
+ * span of 5 in a room of 10 lines are 1 line apart, which is too close; the next is 1, 2 lines. */
+double sg_apart(double step, double span, double room);
+
 enum { SG_LEGEND_MAX = 64 };
 
 typedef struct sg_layout {
@@ -41,6 +45,7 @@ typedef struct sg_layout {
     sg_scale x[SG_PANELS_MAX], y[SG_PANELS_MAX]; /* of every panel */
     size_t x_every
         [SG_PANELS_MAX]; /* panel p labels each x_every[p]-th of its x ticks, so that they stay apart */
+    size_t y_every[SG_PANELS_MAX]; /* the same of y */
     /* Legend: entries fill a grid row by row. */
     size_t entry_count, legend_columns, legend_rows;
     const sg_layer *entries[SG_LEGEND_MAX];

@@ -14,7 +14,7 @@
 typedef struct maker {
     const sg_recipe *recipe;
     const sg_figure_options *options;
-    const sg_paper *paper;
+    sg_paper paper;
     sg_drawing drawing;
     unsigned formats;
     struct json_object *files; /* names of what was written */
@@ -73,7 +73,7 @@ static sg_status draw(maker *m, sg_picture_format format, bool keep_script, sg_e
     sg_text script = {0};
     sg_picture picture = {{0}, {0}, {0}};
     const char *name = m->recipe->name, *extension = sg_picture_format_name(format);
-    sg_status status = sg_figure_script(m->drawing.figure, name, m->paper, format, &script, error);
+    sg_status status = sg_figure_script(m->drawing.figure, name, &m->paper, format, &script, error);
     if (status == SG_OK)
         status = sg_gnuplot_run(script.data, name, format, &picture, error);
     if (status == SG_OK && picture.graphics.length > 0)
@@ -200,7 +200,9 @@ static sg_status write_description(maker *m, sg_error *error)
     add_string(object, "version", m->options->version);
     add_string(object, "git", m->options->git_hash);
     add_string(object, "command", m->options->command);
-    add_string(object, "paper", m->paper->name);
+    add_string(object, "paper", m->paper.name);
+    if (m->options->columns == 1)
+        json_object_object_add(object, "columns", json_object_new_int(1));
     if (m->drawing.seed != 0)
         json_object_object_add(object, "seed", json_object_new_uint64(m->drawing.seed));
     for (size_t i = 0; i < m->drawing.table_count; i++) {
@@ -240,12 +242,21 @@ static sg_status prepare(maker *m, const char *name, sg_error *error)
     m->recipe = sg_recipe_find(name, error);
     if (m->recipe == NULL)
         return SG_EARGUMENT;
-    m->paper = sg_paper_find(paper);
-    if (m->paper == NULL)
+    const sg_paper *found = sg_paper_find(paper);
+    if (found == NULL)
         return sg_fail(
             error, SG_EARGUMENT,
             "there is no paper \"%s\"; use screen, neurips, icml, iclr, acl, ieee, nature or slide",
             paper);
+    m->paper = *found;
+    if (m->options->columns == 1 && !(found->column > 0))
+        return sg_fail(
+            error, SG_EARGUMENT,
+            "the text of \"%s\" has one column; --columns 1 is for icml, acl, ieee "
+                       "and nature",
+            paper);
+    if (m->options->columns == 1)
+        m->paper.width = found->column;
     char version[64]; /* a missing gnuplot is told before the simulation, not after */
     if (m->recipe->training && sg_gnuplot_version(version, sizeof version, error) != SG_OK)
         return SG_ETOOL;
@@ -258,12 +269,28 @@ static sg_status prepare(maker *m, const char *name, sg_error *error)
     return check_directory(m->options->directory, error);
 }
 
+static const double TALL = 0.85;
+
+/* In one column of a page panels stand in pairs, and every figure takes the whole width. */
+static void fold(maker *m)
+{
+    if (m->options->columns != 1 || m->drawing.figure == NULL)
+        return;
+    sg_figure *figure = m->drawing.figure;
+    sg_figure_refold(figure, 2);
+    figure->width = 0;
+    if (figure->columns == 2 && figure->rows <= 3 && figure->aspect < TALL)
+        figure->aspect = TALL; /* room for the labels of narrow panels */
+}
+
 sg_status sg_figure_make(const char *name, const sg_figure_options *options, sg_error *error)
 {
     maker m = {.options = options};
     sg_status status = prepare(&m, name, error);
     if (status == SG_OK)
         status = m.recipe->build(&m.drawing, error);
+    if (status == SG_OK)
+        fold(&m);
     if (status == SG_OK)
         status = draw_all(&m, error);
     if (status == SG_OK)

@@ -37,6 +37,7 @@ typedef struct sg_figure_options {
     const char *directory; /* must exist */
     unsigned formats;      /* set of 1u << sg_picture_format; 0: pdf, svg and png */
     const char *paper;     /* name of a theme (theme.h); NULL: "screen" */
+    int columns;           /* 1: as wide as one column of a paper that has two; 2 or 0: as its text */
     bool emit_gp;  /* also write NAME.gp, the script of the first format: `gnuplot -d NAME.gp` draws
                       it */
     uint64_t seed; /* of figures that draw random numbers; 0: the recipe's own */
@@ -57,7 +58,7 @@ bool sg_recipe_has_experiment(const sg_recipe *recipe, const sg_figure_options *
 /* Makes one figure: DIR/NAME.pdf ... (pictures), DIR/NAME.csv (exactly the plotted numbers; a
  * second table goes to NAME-SOMETHING.csv), and DIR/NAME.json (title, caption, parameters, seed,
  * version, files). Files appear complete or not at all; equal inputs give equal bytes.
- * SG_EARGUMENT: unknown name or paper; SG_ETOOL: gnuplot; SG_EIO;
+ * SG_EARGUMENT: unknown name or paper, or one without columns; SG_ETOOL: gnuplot; SG_EIO;
  * SG_EINTERRUPTED. */
 sg_status sg_figure_make(const char *name, const sg_figure_options *options, sg_error *error);
 

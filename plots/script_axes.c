@@ -107,7 +107,7 @@ void sg_write_axes(sg_writer *w, size_t p)
     if (y.log)
         sg_text_append(s, "set logscale y\n");
     write_ticks(w, "x", &panel->x, x, at->x_every[p]);
-    write_ticks(w, "y", &panel->y, y, 1);
+    write_ticks(w, "y", &panel->y, y, at->y_every[p]);
     if (panel->top_label[0] != '\0') {
         sg_text_printf(s, "set x2range [%.12g:%.12g]\n", x.low, x.high);
         write_ticks(w, "x2", &panel->x, x, at->x_every[p]);

@@ -59,6 +59,15 @@ void sg_write_stroke(sg_writer *w, sg_pen pen)
 
 /* ---- notes ---- */
 
+/* In figures of one column of a page long notes are a little smaller, so that they need not move. */
+static double note_font(const sg_writer *w, const sg_note *note, size_t p)
+{
+    double font = SG_NOTE_FONT * w->layout.font, least = 0.75;
+    double width = sg_markup_width(note->text) * font, room = 0.8 * w->layout.plot_width;
+    bool narrow = w->layout.width < 4 * 72 && !w->figure->panels[p].blank;
+    return narrow && width > room ? font * fmax(least, room / width) : font;
+}
+
 /* How far a note's text would stick out of its panel on the right, in points; 0 when it fits. */
 static double overhang(const sg_writer *w, const sg_note *note, size_t p)
 {
@@ -68,7 +77,7 @@ static double overhang(const sg_writer *w, const sg_note *note, size_t p)
     double share = note->relative ? note->x
                    : x.log        ? log(note->x / x.low) / log(x.high / x.low)
                                   : (note->x - x.low) / (x.high - x.low);
-    double width = sg_markup_width(note->text) * SG_NOTE_FONT * w->layout.font;
+    double width = sg_markup_width(note->text) * note_font(w, note, p);
     double end = share * w->layout.plot_width + (1 - before[note->align]) * width;
     return fmax(0, end - (w->layout.plot_width - 0.3 * w->layout.font));
 }
@@ -113,14 +122,14 @@ void sg_write_note(sg_writer *w, const sg_note *note, size_t p)
     if (note->text[0] == '\0')
         return;
     sg_text_append(s, "set label ");
-    sg_write_label(w, note->text, SG_NOTE_FONT * w->layout.font);
+    sg_write_label(w, note->text, note_font(w, note, p));
     /* The text of an arrow stands clear of its shaft. */
     double clear = note->kind != SG_NOTE_ARROW ? 0 : note->y2 < note->y ? 0.6 : -0.6;
     sg_text_printf(
         s,
         " at %s %.12g,%.12g %s offset screen %.6f, screen %.6f font ',%.2f' tc rgb '#%06x' front\n",
         frame, note->x, note->y, align[note->align], -overhang(w, note, p) / w->layout.width,
-        clear * w->layout.font / w->layout.height, SG_NOTE_FONT * w->layout.font * w->unit,
+        clear * w->layout.font / w->layout.height, note_font(w, note, p) * w->unit,
         (unsigned)note->colour);
 }
 
@@ -202,7 +211,10 @@ void sg_write_palette(sg_writer *w, size_t p)
         "set colorbox vertical user origin screen %.6f,%.6f size screen %.6f,%.6f border\n"
         "set cbtics in nomirror scale 0.4 %.12g offset -0.6,0 font ',%.2f'\n",
         (right + 0.5 * at->font) / at->width, bottom / at->height, 0.7 * at->font / at->width,
-        at->plot_height / at->height, panel->z_step, SG_TICK_FONT * at->font * w->unit);
+        at->plot_height / at->height,
+        sg_apart(panel->z_step, panel->z_high - panel->z_low,
+                 at->plot_height / (SG_TICK_FONT * at->font)),
+        SG_TICK_FONT * at->font * w->unit);
     sg_write_number_format(w, "cb", "%g", SG_TICK_FONT * at->font);
     sg_write_centred(w, panel->z_label, right + 4.3 * at->font, bottom + at->plot_height / 2,
                      at->plot_height + 2 * at->font, true);

@@ -49,12 +49,14 @@ sg_pen sg_theme_pen(sg_gate_kind gate, sg_level level)
     return (sg_pen){SG_COLOUR_GREY, SG_SOLID, SG_NO_MARKER, 0};
 }
 
-/* Widths: of the text block where a paper has one column (NeurIPS, ICLR), across both columns
- * otherwise; never wider than what the official style leaves (ACL 16 cm, IEEEtran 43 pc, Nature 183 mm). */
+/* name, width, column, font, curves, frame. Widths: of the text block where a paper has one column (NeurIPS, ICLR), across both columns
+ * otherwise; never wider than what the official style leaves (ACL 16 cm, columns of
+ * 7.7 cm; IEEEtran 43 pc, 21 pc; Nature 183 mm, 89 mm). */
 static const sg_paper papers[] = {
-    {"screen", 8.0, 9.0, 1.4, 0.6}, {"neurips", 5.5, 8.0, 1.0, 0.5}, {"icml", 6.75, 8.0, 1.0, 0.5},
-    {"iclr", 5.5, 8.0, 1.0, 0.5},   {"acl", 6.29, 8.0, 1.0, 0.5},    {"ieee", 7.13, 8.0, 1.0, 0.5},
-    {"nature", 7.2, 7.0, 1.0, 0.5}, {"slide", 10.0, 14.0, 2.2, 0.9},
+    {"screen", 8.0, 0, 9.0, 1.4, 0.6},   {"neurips", 5.5, 0, 8.0, 1.0, 0.5},
+    {"icml", 6.75, 3.25, 8.0, 1.0, 0.5}, {"iclr", 5.5, 0, 8.0, 1.0, 0.5},
+    {"acl", 6.29, 3.03, 8.0, 1.0, 0.5},  {"ieee", 7.13, 3.48, 8.0, 1.0, 0.5},
+    {"nature", 7.2, 3.5, 7.0, 1.0, 0.5}, {"slide", 10.0, 0, 14.0, 2.2, 0.9},
 };
 
 size_t sg_paper_count(void)

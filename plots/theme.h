@@ -63,6 +63,7 @@ sg_pen sg_theme_pen(sg_gate_kind gate, sg_level level);
 typedef struct sg_paper {
     const char *name;
     double width;       /* inches, across the text */
+    double column;      /* inches, of one of two columns; 0: the text has one */
     double font_size;   /* points */
     double line_width;  /* points, of curves */
     double frame_width; /* points, of axes and ticks */

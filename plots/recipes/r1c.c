@@ -73,7 +73,7 @@ static sg_status mark_sapo(sg_panel *panel, double advantage, bool log_ratio, sg
     if (log_ratio)
         return SG_OK;
     sg_note text = {.kind = SG_NOTE_ARROW, .colour = SG_COLOUR_SAPO};
-    text.x = 2.75, text.y = 2.2, text.x2 = point.x + 0.08, text.y2 = point.y + 0.1;
+    text.x = 2.75, text.y = 2.45, text.x2 = point.x + 0.08, text.y2 = point.y + 0.1;
     snprintf(text.text, sizeof text.text, "max %.2f at r = %.2f", at.peak, at.peak_ratio);
     sg_panel_add_note(panel, text);
     text.x = 3.3, text.y = 1.78, text.x2 = unit.x + 0.02, text.y2 = 1.12;
