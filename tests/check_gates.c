@@ -282,6 +282,51 @@ START_TEST(sequences_share_one_ratio)
 }
 END_TEST
 
+static const char *const of_rows[] = {"gspo",
+                                      "gspo-token",
+                                      "luspo",
+                                      "sapo:level=sequence-token",
+                                      "vespo",
+                                      "topr",
+                                      "unclipped:level=sequence"};
+
+/* The ratio of a row is made of the mean or of the sum of its log-ratios, and so is the share of a token in it. */
+START_TEST(rows_of_every_level)
+{
+    enum { SEQUENCES = 60, MOST = 45 };
+    sg_objective objective;
+    sg_error error;
+    ck_assert_int_eq(sg_objective_parse(&objective, of_rows[_i], &error), SG_OK);
+    bool product = objective.level == SG_LEVEL_PRODUCT;
+    size_t start[SEQUENCES + 1] = {3};
+    for (size_t i = 0; i < SEQUENCES; i++)
+        start[i + 1] = start[i] + i % MOST;
+    static float d[3 + SEQUENCES * MOST], slope[3 + SEQUENCES * MOST];
+    float advantage[SEQUENCES], value[SEQUENCES], row_slope[SEQUENCES];
+    for (size_t i = 0; i < start[SEQUENCES]; i++)
+        d[i] = 2e-2f *
+               (float)(sg_rng_uniform((sg_address){3, SG_STREAM_SYNTHETIC, 0, 0, 0, (uint32_t)i}) -
+                       0.4);
+    for (size_t i = 0; i < SEQUENCES; i++)
+        advantage[i] = i % 3 == 0 ? 1.25f : i % 3 == 1 ? -0.75f : 0.0f;
+    ck_assert_int_eq(sg_gates_apply_sequences(backend_under_test(), &objective, SEQUENCES, start, d,
+                                              advantage, value, row_slope, slope, &error),
+                     SG_OK);
+    for (size_t i = 0; i < SEQUENCES; i++) {
+        double sum = 0, length = (double)(start[i + 1] - start[i]), a = (double)advantage[i];
+        for (size_t t = start[i]; t < start[i + 1]; t++)
+            sum += (double)d[t];
+        double share = product || length == 0 ? 1 : length;
+        sg_gate_value gate = sg_objective_eval(&objective, sum / share, a, 0);
+        ck_assert_double_le(error_of(value[i], gate.surrogate * a), 2e-7);
+        double want = length > 0 ? gate.coefficient * a / share : 0;
+        ck_assert_double_le(error_of(row_slope[i], want), 2e-7);
+        if (length > 0)
+            ck_assert_float_eq(slope[start[i + 1] - 1], row_slope[i]);
+    }
+}
+END_TEST
+
 START_TEST(what_cannot_be_done_is_refused)
 {
     sg_objective objective;
@@ -296,8 +341,16 @@ START_TEST(what_cannot_be_done_is_refused)
     ck_assert_int_eq(sg_objective_parse(&objective, "gspo", &error), SG_OK);
     ck_assert_int_eq(sg_gates_apply(backend_under_test(), &objective, 1, &x, &x, &y, NULL, &error),
                      SG_EARGUMENT);
+    size_t start[] = {0, 1};
+    ck_assert_int_eq(sg_objective_parse(&objective, "gmpo", &error), SG_OK);
+    ck_assert_int_eq(sg_gates_apply_sequences(backend_under_test(), &objective, 1, start, &x, &x,
+                                              &y, NULL, NULL, &error),
+                     SG_EUNSUPPORTED);
     sg_gate_statistics statistics;
     ck_assert_int_eq(sg_objective_parse(&objective, "sapo", &error), SG_OK);
+    ck_assert_int_eq(sg_gates_apply_sequences(backend_under_test(), &objective, 1, start, &x, &x,
+                                              &y, NULL, NULL, &error),
+                     SG_EARGUMENT);
     if (!sg_cuda_built()) {
         ck_assert_int_eq(sg_gates_apply(SG_BACKEND_CUDA, &objective, 1, &x, &x, &y, NULL, &error),
                          SG_EUNSUPPORTED);
@@ -324,6 +377,7 @@ Suite *gates_suite(void)
     tcase_add_loop_test(tests, nan_stays_nan, 0, OBJECTIVES);
     tcase_add_loop_test(tests, results_do_not_depend_on_how_they_are_made, 0, OBJECTIVES);
     tcase_add_loop_test(tests, statistics_count_what_the_gate_does, 0, OBJECTIVES);
+    tcase_add_loop_test(tests, rows_of_every_level, 0, sizeof of_rows / sizeof *of_rows);
     tcase_add_test(tests, sequences_share_one_ratio);
     tcase_add_test(tests, what_cannot_be_done_is_refused);
     suite_add_tcase(suite, tests);

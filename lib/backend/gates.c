@@ -16,7 +16,12 @@ static sg_status check_gate(const sg_objective *objective, bool sequence, sg_err
         return sg_fail(error, SG_EUNSUPPORTED,
                        "bulk gates have no %s: it looks at the whole batch; replay a batch instead",
                        objective->method->name);
-    if (sequence ? objective->level != SG_LEVEL_SEQUENCE : objective->level != SG_LEVEL_TOKEN)
+    if (sequence && objective->gate == SG_GATE_GMPO)
+        return sg_fail(error, SG_EUNSUPPORTED,
+                       "bulk gates have no %s: it clips single tokens of a sequence; replay a "
+                       "batch instead",
+                       objective->method->name);
+    if (sequence == (objective->level == SG_LEVEL_TOKEN))
         return sg_fail(error, SG_EARGUMENT,
                        "this bulk gate works on the ratios of %s, but the objective %s does not",
                        sequence ? "whole sequences" : "single tokens", objective->method->name);

@@ -41,7 +41,9 @@ sg_status sg_gates_apply(sg_backend_kind backend, const sg_objective *objective,
  * advantage[i] / T. An empty sequence has s = 1. That slope is one number for the whole row:
  * row_slope[i] takes it once (0 for an empty sequence), slope writes it to every token, which costs
  * as much memory traffic as reading them; each may be NULL. Sums of log-ratios are in double
- * precision. */
+ * precision. Level sequence-token gives the same, as the advantage is the sequence's. Level product (vespo, topr): W =
+ * exp(sum log_ratio) in the place of s, and no division by T. Not gmpo, which clips single tokens. By hand: gspo, eps
+ * 3e-4 and 4e-4, two tokens of log-ratio 1e-4 and 3e-4, advantage 1: s = value = 1.000200, slopes 0.500100. */
 sg_status sg_gates_apply_sequences(sg_backend_kind backend, const sg_objective *objective,
                                    size_t sequences, const size_t *start, const float *log_ratio,
                                    const float *advantage, float *value, float *row_slope,

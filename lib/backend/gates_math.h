@@ -137,6 +137,24 @@ SG_HD static inline sg_gate_value_bulk sg_gate_keep_nan_bulk(sg_gate_value_bulk 
     return v;
 }
 
+/* One sequence from the sum of its log-ratios, in double precision: f(x) A and the slope of each of its tokens. */
+typedef struct sg_gate_of_row {
+    double value, slope;
+} sg_gate_of_row;
+
+SG_HD static inline sg_gate_of_row sg_gate_row(sg_gate_kind kind, const sg_gate_parameters *p,
+                                               bool product, double sum, double length,
+                                               double advantage)
+{
+    double share = product ? 1 : length; /* of a token in the logarithm of x: 1 / share */
+    double d = length > 0 ? sum / share : 0, ratio = sg_exp(d);
+    sg_gate_point at = {d, ratio, ratio - 1, 0};
+    sg_gate_value gate = sg_gate_at(kind, p, at, advantage);
+    sg_gate_of_row row = {gate.surrogate * advantage,
+                          length > 0 ? gate.coefficient * advantage / share : 0};
+    return row;
+}
+
 /* The bin of a weight in sg_gate_statistics, SG_GATE_BINS when it is outside. */
 SG_HD static inline int32_t sg_gate_bin(float weight)
 {

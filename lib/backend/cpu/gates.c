@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "backend/cpu/threads.h"
+#include "backend/gates_math.h"
 #include "core/isa.h"
-#include "core/vec_math.h"
 
 enum {
     SEGMENTS = 64, /* most pieces of an array that threads share */
@@ -143,13 +143,12 @@ static void apply_sequence(const sequence_call *call, size_t i)
 {
     size_t first = call->start[i], length = call->start[i + 1] - first;
     double sum = length ? call->kernels->total(length, call->log_ratio + first) : 0;
-    double mean = length ? sum / (double)length : 0, advantage = (double)call->advantage[i];
-    double ratio = sg_exp(mean);
-    sg_gate_point at = {mean, ratio, ratio - 1, 0};
-    sg_gate_value gate =
-        sg_gate_at(call->objective->gate, &call->objective->parameter, at, advantage);
-    call->value[i] = (float)(gate.surrogate * advantage);
-    float slope = length ? (float)(gate.coefficient * advantage / (double)length) : 0;
+    const sg_objective *objective = call->objective;
+    sg_gate_of_row row =
+        sg_gate_row(objective->gate, &objective->parameter, objective->level == SG_LEVEL_PRODUCT,
+                    sum, (double)length, (double)call->advantage[i]);
+    call->value[i] = (float)row.value;
+    float slope = (float)row.slope;
     if (call->row_slope)
         call->row_slope[i] = slope;
     if (call->slope && length)

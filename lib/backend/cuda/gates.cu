@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(THREADS)
 
 /* A warp for each sequence. */
 __global__ void __launch_bounds__(THREADS)
-    apply_sequences(sg_gate_kind kind, sg_gate_parameters p, size_t sequences,
+    apply_sequences(sg_gate_kind kind, sg_gate_parameters p, bool product, size_t sequences,
                     const size_t *__restrict__ start, const float *__restrict__ log_ratio,
                     const float *__restrict__ advantage, float *__restrict__ value,
                     float *__restrict__ row_slope, float *__restrict__ slope)
@@ -67,13 +67,10 @@ __global__ void __launch_bounds__(THREADS)
     for (size_t t = lane; t < length; t += WARP)
         sum += (double)log_ratio[first + t];
     sum = sg_warp_sum(sum);
-    double mean = length ? sum / (double)length : 0, a = (double)advantage[i];
-    double ratio = sg_exp(mean);
-    sg_gate_point at = {mean, ratio, ratio - 1, 0};
-    sg_gate_value gate = sg_gate_at(kind, &p, at, a);
-    float each = length ? (float)(gate.coefficient * a / (double)length) : 0;
+    sg_gate_of_row row = sg_gate_row(kind, &p, product, sum, (double)length, (double)advantage[i]);
+    float each = (float)row.slope;
     if (lane == 0) {
-        value[i] = (float)(gate.surrogate * a);
+        value[i] = (float)row.value;
         if (row_slope)
             row_slope[i] = each;
     }
@@ -250,8 +247,8 @@ extern "C" sg_status sg_cuda_gates_queue_sequences(const sg_objective *objective
             ? sg_cuda_gates_fast_sequences(objective, sequences, start, log_ratio, advantage, value,
                                            row_slope, slope, longer, stream)
             : SG_LAUNCH(apply_sequences, (unsigned)blocks, THREADS, 0, stream, objective->gate,
-                        objective->parameter, sequences, start, log_ratio, advantage, value,
-                        row_slope, slope);
+                        objective->parameter, objective->level == SG_LEVEL_PRODUCT, sequences,
+                        start, log_ratio, advantage, value, row_slope, slope);
     return sg_cuda_check(code, "evaluating the gates of sequences", error);
 }
 

@@ -22,6 +22,7 @@ const size_t PIECE = SG_CUDA_LONG_SEQUENCE;
 
 struct sequences {
     sg_gate_parameters parameter;
+    bool product;
     size_t count, longest; /* longer ones are left out */
     const size_t *start;
     const float *log_ratio, *advantage;
@@ -48,14 +49,11 @@ struct outcome {
 };
 
 template <sg_gate_kind kind>
-__device__ outcome evaluate(const sg_gate_parameters &p, double sum, size_t length, float advantage)
+__device__ outcome evaluate(const sequences &s, double sum, size_t length, float advantage)
 {
-    double mean = length ? sum / (double)length : 0, a = (double)advantage;
-    double ratio = sg_exp(mean);
-    sg_gate_point at = {mean, ratio, ratio - 1, 0};
-    sg_gate_value gate = sg_gate_at(kind, &p, at, a);
-    return {(float)(gate.surrogate * a),
-            length ? (float)(gate.coefficient * a / (double)length) : 0.0f};
+    sg_gate_of_row row =
+        sg_gate_row(kind, &s.parameter, s.product, sum, (double)length, (double)advantage);
+    return {(float)row.value, (float)row.slope};
 }
 
 /* A warp takes `together` sequences: adds them up one after the other, evaluates all, a lane each, and writes one
@@ -83,7 +81,7 @@ __global__ void __launch_bounds__(THREADS) apply(sequences s, unsigned together)
     }
     outcome mine = {0, 0};
     if (lane < here && length <= s.longest) {
-        mine = evaluate<kind>(s.parameter, sum, length, s.advantage[from + lane]);
+        mine = evaluate<kind>(s, sum, length, s.advantage[from + lane]);
         s.value[from + lane] = mine.value;
         if (s.row_slope)
             s.row_slope[from + lane] = mine.each;
@@ -130,7 +128,7 @@ __global__ void __launch_bounds__(THREADS)
     sum = sg_block_sum(sum, shared);
     if (threadIdx.x == 0) {
         size_t length = s.start[p.sequence + 1] - s.start[p.sequence];
-        outcome mine = evaluate<kind>(s.parameter, sum, length, s.advantage[p.sequence]);
+        outcome mine = evaluate<kind>(s, sum, length, s.advantage[p.sequence]);
         of_all = mine.each;
         if (p.number == 0)
             s.value[p.sequence] = mine.value;
@@ -233,6 +231,7 @@ cudaError_t sg_cuda_gates_fast_sequences(const sg_objective *objective, size_t c
                                          cudaStream_t stream)
 {
     sequences s = {objective->parameter,
+                   objective->level == SG_LEVEL_PRODUCT,
                    count,
                    longer && longer->pieces ? PIECE : (size_t)-1,
                    start,
