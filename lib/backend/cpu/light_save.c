@@ -15,6 +15,8 @@ typedef struct walk {
 static void pass(walk *w, void *data, size_t size)
 {
     w->size += size;
+    if (size == 0) /* data may be NULL */
+        return;
     if (w->out != NULL) {
         memcpy(w->out, data, size);
         w->out += size;
