@@ -148,15 +148,13 @@ cudaError_t launch_finish(const sg_cuda_head *head, const sg_cuda_chunk &chunk, 
     dim3 grid(blocks_for(width), (unsigned)chunk.m);
     return SG_LAUNCH(finish<real>, grid, THREADS, 0, head->stream, chunk, width,
                      sg_cuda_head_at<real>(head, SG_CUDA_ROOM_LOGITS),
-                     (const real *)head->layer.bias, (real)sharpness);
+                     head->tensor ? nullptr : (const real *)head->layer.bias, (real)sharpness);
 }
 
 /* The logits of a chunk, padded to `width` tokens. */
 sg_status make_logits(sg_cuda_head *head, const sg_cuda_chunk &chunk, const void *hidden,
                       size_t width, double sharpness, sg_error *error)
 {
-    if (head->tensor)
-        return sg_cuda_head_tensor_logits(head, &chunk, width, sharpness, error);
     size_t d = head->layer.width, real = sg_cuda_head_real(head);
     sg_cuda_product product = {};
     product.precision = head->layer.precision;
@@ -167,7 +165,8 @@ sg_status make_logits(sg_cuda_head *head, const sg_cuda_chunk &chunk, const void
     product.b = {(const char *)head->layer.weights + chunk.token * d * real, 1, d};
     product.c = sg_cuda_head_at<void>(head, SG_CUDA_ROOM_LOGITS);
     product.lead = chunk.lead;
-    sg_status status = sg_cuda_matmul(&product, head->stream, error);
+    sg_status status = head->tensor ? sg_cuda_head_tensor_logits(head, &chunk, error)
+                                    : sg_cuda_matmul(&product, head->stream, error);
     if (status != SG_OK)
         return status;
     return sg_cuda_check(head->layer.precision == SG_FP32
@@ -199,7 +198,6 @@ const char *const room_names[SG_CUDA_ROOMS] = {
     "the gradient of the features",
     "sums over the vocabulary",
     "the output layer's weights, rounded",
-    "the output layer's bias, rounded",
     "features of the rows, rounded",
     "features of the active rows, rounded",
     "a chunk of logits, rounded",

@@ -31,14 +31,14 @@ sg_cuda_stream *sg_cuda_head_stream(const sg_cuda_head *head);
 
 /* From the next load on, products on tensor cores by cuBLASLt, of layers in single precision; SG_EUNSUPPORTED where there is none.
  * Weights, features and logit gradients are rounded to numbers of relative error u = 2^-11 (tf32) or 2^-8 (bf16), products are
- * added in fp32; tf32 keeps the logits of a chunk in fp32, bf16 rounds them; masses are sums in fp32 of a tile and in fp64 of
- * a row, parameters and gradients stay fp32. Against fp64, to first order, with S the greatest of sharpness sum_k |w_k h_k| and Z
- * of |logit|, over the tokens of a row:
- *   a logit is within e = (2 u + d 2^-23) S + u' Z, u' = 2^-8 for bf16 and 2^-23 for tf32, log pi within 2 e + 2^-20;
- *   an element of a gradient within (2 u + 2 e + (n + d) 2^-22) sum |terms|, the sum over its n rows or tokens.
- * With a bias b, u |b| comes to e. Sampled tokens have the logit before it is rounded, and drawn ones the same bits. A chunk is at most
- * 32 MiB, less where L2 is small. Results have the same bits at every call with the same rows, but rows and chunks may change
- * the order of sums. */
+ * added in fp32. The logits of a forward are fp32, sums of exponentials fp32 in a tile and fp64 in a row; a backward makes
+ * log-probabilities again and, in bf16, rounds them. Bias, parameters and gradients stay fp32. Against fp64, to first order, with S
+ * the greatest of sharpness sum_k |w_k h_k| over the tokens of a row:
+ *   a logit is within e = (2 u + d 2^-23) S, log pi within 2 e + 2^-20, and the sum of all pi within 4e-6 of 1;
+ *   an element of a gradient within the sum over its n rows or tokens of (2 u + 2 e + (n + d) 2^-22) |term|, and of
+ *   2^-8 |log pi| |diffuse term| in bf16.
+ * Sampled and drawn tokens have log-probabilities of the same bits. A chunk is at most 32 MiB, less where L2 is small. Results have the
+ * same bits at every call with the same rows; other rows or chunks may change the order of sums. */
 sg_status sg_cuda_head_matmul(sg_cuda_head *head, sg_matmul matmul, sg_error *error);
 
 typedef struct sg_cuda_layer {

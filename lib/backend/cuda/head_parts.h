@@ -37,7 +37,6 @@ enum sg_cuda_head_room {
     SG_CUDA_ROOM_HIDDEN_GRADIENT,
     SG_CUDA_ROOM_SUMS,
     SG_CUDA_ROOM_NARROW_WEIGHTS, /* for tensor cores: see head_tensor.h */
-    SG_CUDA_ROOM_NARROW_BIAS,
     SG_CUDA_ROOM_NARROW_HIDDEN,
     SG_CUDA_ROOM_NARROW_COMPACT,
     SG_CUDA_ROOM_NARROW_LOGITS,

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The output layer on tensor cores: rounding, chunks of logits, the forward, draws. */
+/* The output layer on tensor cores: rounding, chunks of logits in fp32, the forward, draws. */
 #include "backend/cuda/launch.h"
 
 #include <stdint.h>
 
 #include "backend/cuda/head_tensor.h"
-#include "backend/cuda/narrow.h"
 
 namespace
 {
@@ -22,40 +21,43 @@ enum {
 static_assert((int)SG_HEAD_TILE == (int)WARP * (int)EIGHT, "a lane reads eight tokens of a tile");
 static_assert((int)TILES == 4, "sums of four tiles are added at once");
 
-/* Eight numbers a thread, into to[all rows][padded]: zeros beyond `rows` and `width`. wide: rows of `from` start where
- * 16 bytes start. */
+/* Eight numbers a thread, into to[all rows][padded], with the further features; zeros beyond `rows`. wide: rows of `from` start
+ * where 16 bytes start. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    round_all(unsigned eights, size_t rows, size_t width, unsigned padded, bool wide,
-              const float *__restrict__ from, T *__restrict__ to)
+    round_all(unsigned eights, size_t rows, unsigned width, unsigned padded, bool wide,
+              bool weights, const float *__restrict__ from, const float *__restrict__ bias,
+              T *__restrict__ to)
 {
     unsigned i = blockIdx.x * THREADS + threadIdx.x;
     if (i >= eights)
         return;
     unsigned each = padded / EIGHT, row = i / each, column = i % each * EIGHT;
     float x[EIGHT];
-    const float *at = from + row * width + column;
+    const float *at = from + (size_t)row * width + column;
     if (row < rows && column + EIGHT <= width && wide)
         sg_load_eight(at, x);
     else
         for (unsigned k = 0; k < EIGHT; k++)
-            x[k] = row < rows && column + k < width ? at[k] : 0.0f;
+            x[k] = row >= rows          ? 0.0f
+                   : column + k < width ? at[k]
+                                        : sg_cuda_extra<T>(weights, bias ? (double)bias[row] : 0.0,
+                                                           column + k - width);
     sg_store_eight(to + (size_t)row * padded + column, x);
 }
 
 /* A warp for each part of each row reads every logit once: four tiles share one greatest logit, and each has its own sum. Tiles
  * that lie 87 nats below it in the same part have no mass. The sums of the four go through one tree: lanes 8t.. end with
  * tile t's. */
-template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    find_masses(sg_cuda_chunk chunk, size_t rows, float sharpness, const T *__restrict__ logits,
+    find_masses(sg_cuda_chunk chunk, size_t rows, float sharpness, const float *__restrict__ logits,
                 double *log_mass)
 {
     unsigned lane = threadIdx.x % WARP;
     size_t part = (size_t)blockIdx.x * WARPS + threadIdx.x / WARP, start = part * SG_CUDA_HEAD_PART;
     if (start >= chunk.n)
         return; /* the whole warp */
-    const T *z = logits + blockIdx.y * chunk.lead + start + lane * EIGHT;
+    const float *z = logits + blockIdx.y * chunk.lead + start + lane * EIGHT;
     float x[TILES][EIGHT], max = -INFINITY, sum[TILES];
     for (int t = 0; t < TILES; t++)
         sg_load_eight(z + t * SG_HEAD_TILE, x[t]);
@@ -115,9 +117,9 @@ __global__ void __launch_bounds__(THREADS)
     log_norm[row] = isfinite(max) ? max + sg_log(sum) : max;
 }
 
-/* One logit by a warp: every lane gets it, with unrounded bias. */
+/* One logit by a warp: every lane gets it. */
 template <typename T>
-__device__ float logit(const sg_cuda_layer &layer, size_t padded, const T *weights, const T *hidden,
+__device__ float logit(float sharpness, size_t padded, const T *weights, const T *hidden,
                        size_t token)
 {
     float sum = 0, w[EIGHT], h[EIGHT];
@@ -127,21 +129,20 @@ __device__ float logit(const sg_cuda_layer &layer, size_t padded, const T *weigh
         for (int e = 0; e < EIGHT; e++)
             sum = fmaf(w[e], h[e], sum);
     }
-    return sg_cuda_finish(sg_warp_sum(sum), (const float *)layer.bias, token,
-                          (float)layer.sharpness);
+    return sg_warp_sum(sum) * sharpness;
 }
 
 /* Log-probabilities of samples, a warp each. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    sample(sg_cuda_layer layer, size_t padded, const T *__restrict__ weights,
+    sample(float sharpness, size_t padded, const T *__restrict__ weights,
            const T *__restrict__ hidden, size_t count, const int32_t *__restrict__ tokens,
            const uint32_t *__restrict__ row, const double *__restrict__ log_norm, double *log_prob)
 {
     size_t i = (size_t)blockIdx.x * WARPS + threadIdx.x / WARP;
     if (i >= count)
         return; /* the whole warp */
-    float z = logit(layer, padded, weights, hidden + row[i] * padded, (size_t)tokens[i]);
+    float z = logit(sharpness, padded, weights, hidden + row[i] * padded, (size_t)tokens[i]);
     if (threadIdx.x % WARP == 0)
         log_prob[i] = (double)z - log_norm[row[i]];
 }
@@ -149,7 +150,7 @@ __global__ void __launch_bounds__(THREADS)
 /* A block makes the logits of a draw's tile again, a warp one after the other; value[i] becomes its log-probability. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    draw(sg_cuda_layer layer, size_t padded, const T *__restrict__ weights,
+    draw(size_t vocabulary, float sharpness, size_t padded, const T *__restrict__ weights,
          const T *__restrict__ hidden, const uint32_t *__restrict__ row,
          const double *__restrict__ share, const double *__restrict__ log_norm, int32_t *tokens,
          double *value)
@@ -158,25 +159,13 @@ __global__ void __launch_bounds__(THREADS)
     size_t i = blockIdx.x, first = (size_t)tokens[i];
     for (unsigned t = threadIdx.x / WARP; t < THREADS; t += WARPS) {
         float z = -INFINITY;
-        if (first + t < layer.vocabulary)
-            z = logit(layer, padded, weights, hidden + row[i] * padded, first + t);
+        if (first + t < vocabulary)
+            z = logit(sharpness, padded, weights, hidden + row[i] * padded, first + t);
         if (threadIdx.x % WARP == 0)
             made[t] = z;
     }
     __syncthreads();
     sg_cuda_choose(made[threadIdx.x], share[i], log_norm[row[i]], &tokens[i], &value[i]);
-}
-
-/* The chunk's logits in fp32, with sharpness; -inf beyond the vocabulary. */
-template <typename T>
-__global__ void __launch_bounds__(THREADS)
-    widen(sg_cuda_chunk chunk, size_t narrow_lead, size_t width, float sharpness,
-          const T *__restrict__ from, float *__restrict__ to)
-{
-    size_t v = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (v < width)
-        to[blockIdx.y * chunk.lead + v] =
-            v < chunk.n ? sg_widen(from[blockIdx.y * narrow_lead + v]) * sharpness : -INFINITY;
 }
 
 unsigned blocks_for(size_t n, size_t each)
@@ -185,10 +174,14 @@ unsigned blocks_for(size_t n, size_t each)
 }
 
 template <typename T>
-sg_status round_matrix(sg_cuda_head *head, sg_cuda_head_room to, const void *from, size_t rows,
-                       size_t width, size_t all_rows, size_t padded, sg_error *error)
+sg_status round_matrix(sg_cuda_head *head, bool weights, size_t rows, size_t all_rows,
+                       sg_error *error)
 {
-    size_t eights = all_rows * padded / EIGHT;
+    size_t width = head->layer.width, padded = sg_cuda_narrow_width(head),
+           eights = all_rows * padded / EIGHT;
+    sg_cuda_head_room to = weights ? SG_CUDA_ROOM_NARROW_WEIGHTS : SG_CUDA_ROOM_NARROW_HIDDEN;
+    const void *from = weights ? head->layer.weights : head->rooms[SG_CUDA_ROOM_HIDDEN].at;
+    const void *bias = weights ? head->layer.bias : nullptr;
     if (eights > UINT32_MAX - THREADS)
         return sg_fail(
             error, SG_EUNSUPPORTED,
@@ -199,47 +192,17 @@ sg_status round_matrix(sg_cuda_head *head, sg_cuda_head_room to, const void *fro
     sg_status status = sg_cuda_head_reserve(head, to, all_rows * padded * sizeof(T), error);
     return status ? status
                   : sg_cuda_check(SG_LAUNCH(round_all<T>, blocks_for(eights, THREADS), THREADS, 0,
-                                            head->stream, (unsigned)eights, rows, width,
-                                            (unsigned)padded, wide, (const float *)from,
-                                            sg_cuda_head_at<T>(head, to)),
+                                            head->stream, (unsigned)eights, rows, (unsigned)width,
+                                            (unsigned)padded, wide, weights, (const float *)from,
+                                            (const float *)bias, sg_cuda_head_at<T>(head, to)),
                                   "rounding the output layer", error);
 }
 
-/* A row of tokens is whole parts, so the bias is one row. */
 template <typename T> sg_status round_layer(sg_cuda_head *head, sg_error *error)
 {
-    const sg_cuda_layer &layer = head->layer;
-    size_t v = layer.vocabulary, d = layer.width, all = sg_cuda_narrow_tokens(v),
-           padded = sg_cuda_narrow_width(head);
-    sg_status status =
-        round_matrix<T>(head, SG_CUDA_ROOM_NARROW_WEIGHTS, layer.weights, v, d, all, padded, error);
-    if (status == SG_OK && layer.bias)
-        status = round_matrix<T>(head, SG_CUDA_ROOM_NARROW_BIAS, layer.bias, 1, v, 1, all, error);
-    if (status == SG_OK)
-        status =
-            round_matrix<T>(head, SG_CUDA_ROOM_NARROW_HIDDEN, head->rooms[SG_CUDA_ROOM_HIDDEN].at,
-                            head->rows, d, head->rows, padded, error);
-    return status;
-}
-
-/* Row i of the product at i * lead. */
-sg_status multiply(const sg_cuda_head *head, const sg_cuda_chunk &chunk, const void *hidden,
-                   size_t lead, sg_error *error)
-{
-    size_t padded = sg_cuda_narrow_width(head), each = sg_cuda_narrow_size(head);
-    const char *weights = sg_cuda_head_at<char>(head, SG_CUDA_ROOM_NARROW_WEIGHTS),
-               *bias = sg_cuda_head_at<char>(head, SG_CUDA_ROOM_NARROW_BIAS);
-    sg_cuda_tensor_product product = {};
-    product.m = chunk.m;
-    product.n = sg_cuda_narrow_tokens(chunk.n);
-    product.k = padded;
-    product.a = {(const char *)hidden + chunk.row * padded * each, padded, false, 0};
-    product.b = {weights + chunk.token * padded * each, padded, true, 0};
-    product.c = sg_cuda_head_at<void>(head, SG_CUDA_ROOM_NARROW_LOGITS);
-    product.lead = lead;
-    product.narrow = true;
-    product.bias = head->layer.bias ? bias + chunk.token * each : nullptr;
-    return sg_cuda_tensor_multiply(head->tensor, &product, head->stream, error);
+    size_t v = head->layer.vocabulary;
+    sg_status status = round_matrix<T>(head, true, v, sg_cuda_narrow_tokens(v), error);
+    return status ? status : round_matrix<T>(head, false, head->rows, head->rows, error);
 }
 
 template <typename T> sg_status queue_forward(sg_cuda_head *head, size_t count, sg_error *error)
@@ -250,15 +213,15 @@ template <typename T> sg_status queue_forward(sg_cuda_head *head, size_t count, 
            *log_norm = sg_cuda_head_at<double>(head, SG_CUDA_ROOM_LOG_NORM);
     const T *hidden = sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_HIDDEN);
     sg_cuda_chunk chunk;
-    sg_status status = sg_cuda_head_tensor_first(head, rows, &chunk, error);
+    sg_status status = sg_cuda_chunk_first(head, rows, &chunk, error);
     for (bool more = true; more && status == SG_OK;
          more = status == SG_OK && sg_cuda_chunk_next(head, rows, &chunk)) {
-        status = sg_cuda_head_tensor_product(head, &chunk, hidden, error);
+        status = sg_cuda_head_tensor_logits(head, &chunk, error);
         dim3 grid(blocks_for(chunk.n, SG_CUDA_HEAD_PART * WARPS), (unsigned)chunk.m);
         if (status == SG_OK)
-            status = sg_cuda_check(SG_LAUNCH(find_masses<T>, grid, THREADS, 0, head->stream, chunk,
+            status = sg_cuda_check(SG_LAUNCH(find_masses, grid, THREADS, 0, head->stream, chunk,
                                              rows, (float)head->layer.sharpness,
-                                             sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_LOGITS),
+                                             sg_cuda_head_at<float>(head, SG_CUDA_ROOM_LOGITS),
                                              log_mass),
                                    doing, error);
     }
@@ -268,20 +231,21 @@ template <typename T> sg_status queue_forward(sg_cuda_head *head, size_t count, 
                                          log_norm),
                                doing, error);
     if (status == SG_OK && count)
-        status = sg_cuda_check(
-            SG_LAUNCH(sample<T>, blocks_for(count, WARPS), THREADS, 0, head->stream, head->layer,
-                      padded, sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_WEIGHTS), hidden, count,
-                      sg_cuda_head_at<int32_t>(head, SG_CUDA_ROOM_TOKENS),
-                      sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_ROWS), log_norm,
-                      sg_cuda_head_at<double>(head, SG_CUDA_ROOM_VALUES)),
-            doing, error);
+        status =
+            sg_cuda_check(SG_LAUNCH(sample<T>, blocks_for(count, WARPS), THREADS, 0, head->stream,
+                                    (float)head->layer.sharpness, padded,
+                                    sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_WEIGHTS), hidden,
+                                    count, sg_cuda_head_at<int32_t>(head, SG_CUDA_ROOM_TOKENS),
+                                    sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_ROWS), log_norm,
+                                    sg_cuda_head_at<double>(head, SG_CUDA_ROOM_VALUES)),
+                          doing, error);
     return status;
 }
 
 template <typename T> cudaError_t launch_draw(const sg_cuda_head *head, size_t count)
 {
-    return SG_LAUNCH(draw<T>, (unsigned)count, THREADS, 0, head->stream, head->layer,
-                     sg_cuda_narrow_width(head),
+    return SG_LAUNCH(draw<T>, (unsigned)count, THREADS, 0, head->stream, head->layer.vocabulary,
+                     (float)head->layer.sharpness, sg_cuda_narrow_width(head),
                      sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_WEIGHTS),
                      sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_HIDDEN),
                      sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_ROWS),
@@ -289,16 +253,6 @@ template <typename T> cudaError_t launch_draw(const sg_cuda_head *head, size_t c
                      sg_cuda_head_at<double>(head, SG_CUDA_ROOM_LOG_NORM),
                      sg_cuda_head_at<int32_t>(head, SG_CUDA_ROOM_TOKENS),
                      sg_cuda_head_at<double>(head, SG_CUDA_ROOM_VALUES));
-}
-
-template <typename T>
-cudaError_t launch_widen(const sg_cuda_head *head, const sg_cuda_chunk &chunk, size_t narrow_lead,
-                         size_t width, double sharpness)
-{
-    dim3 grid(blocks_for(width, THREADS), (unsigned)chunk.m);
-    return SG_LAUNCH(widen<T>, grid, THREADS, 0, head->stream, chunk, narrow_lead, width,
-                     (float)sharpness, sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_LOGITS),
-                     sg_cuda_head_at<float>(head, SG_CUDA_ROOM_LOGITS));
 }
 
 } // namespace
@@ -338,38 +292,35 @@ sg_status sg_cuda_head_round(sg_cuda_head *head, sg_error *error)
     return status;
 }
 
-sg_status sg_cuda_head_tensor_first(sg_cuda_head *head, size_t rows, sg_cuda_chunk *chunk,
-                                    sg_error *error)
-{
-    size_t each = sg_cuda_narrow_size(head);
-    sg_cuda_chunk_shape(head, rows, each, chunk);
-    return sg_cuda_head_reserve(head, SG_CUDA_ROOM_NARROW_LOGITS, chunk->most * chunk->lead * each,
-                                error);
-}
-
 sg_status sg_cuda_head_tensor_product(const sg_cuda_head *head, const sg_cuda_chunk *chunk,
-                                      const void *hidden, sg_error *error)
+                                      const void *hidden, size_t columns, void *logits, bool narrow,
+                                      sg_error *error)
 {
-    return multiply(head, *chunk, hidden, chunk->lead, error);
+    size_t padded = sg_cuda_narrow_width(head), each = sg_cuda_narrow_size(head);
+    const char *weights = sg_cuda_head_at<char>(head, SG_CUDA_ROOM_NARROW_WEIGHTS);
+    sg_cuda_tensor_product product = {};
+    product.m = chunk->m;
+    product.n = chunk->n;
+    product.k = columns;
+    product.a = {(const char *)hidden + chunk->row * padded * each, padded, false, 0};
+    product.b = {weights + chunk->token * padded * each, padded, true, 0};
+    product.c = logits;
+    product.lead = chunk->lead;
+    product.narrow = narrow;
+    return sg_cuda_tensor_multiply(head->tensor, &product, head->stream, error);
 }
 
-sg_status sg_cuda_head_tensor_logits(sg_cuda_head *head, const sg_cuda_chunk *chunk, size_t width,
-                                     double sharpness, sg_error *error)
+/* Without a bias the further features add nothing. */
+sg_status sg_cuda_head_tensor_logits(sg_cuda_head *head, const sg_cuda_chunk *chunk,
+                                     sg_error *error)
 {
-    size_t lead = sg_cuda_narrow_tokens(chunk->n);
+    size_t columns = head->layer.bias ? sg_cuda_narrow_width(head)
+                                      : (head->layer.width + EIGHT - 1) / EIGHT * EIGHT;
     sg_status status = head->rounded ? SG_OK : sg_cuda_head_round(head, error);
-    if (status == SG_OK)
-        status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_NARROW_LOGITS,
-                                      chunk->m * lead * sg_cuda_narrow_size(head), error);
-    if (status == SG_OK)
-        status = multiply(head, *chunk, sg_cuda_head_at<void>(head, SG_CUDA_ROOM_NARROW_HIDDEN),
-                          lead, error);
-    if (status != SG_OK)
-        return status;
-    return sg_cuda_check(head->matmul == SG_MATMUL_BF16
-                             ? launch_widen<uint16_t>(head, *chunk, lead, width, sharpness)
-                             : launch_widen<float>(head, *chunk, lead, width, sharpness),
-                         "widening logits", error);
+    return status ? status
+                  : sg_cuda_head_tensor_product(
+                        head, chunk, sg_cuda_head_at<void>(head, SG_CUDA_ROOM_NARROW_HIDDEN),
+                        columns, sg_cuda_head_at<void>(head, SG_CUDA_ROOM_LOGITS), false, error);
 }
 
 /* Rounding is part of it, as parameters change from step to step. */

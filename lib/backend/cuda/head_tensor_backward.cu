@@ -1,27 +1,35 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Gradients of the output layer on tensor cores: a chunk of logits is made again, becomes the rounded logit gradient in place, and
- * is multiplied with the rounded features and weights. */
+/* Gradients of the output layer on tensor cores: a chunk of logits is made again, less the normalisers before it is rounded, so that
+ * likely tokens keep exact probabilities; it becomes the rounded logit gradient in place, and is multiplied with the
+ * rounded features and weights. */
 #include "backend/cuda/launch.h"
 
 #include "backend/cuda/head_tensor.h"
-#include "backend/cuda/narrow.h"
 
 namespace
 {
 
 enum {
     THREADS = SG_BLOCK_MOST,
+    SQUARE = 128, /* side of what a block makes of a product */
     EIGHT = 8,
     ROWS = 16, /* of a block */
     TOKENS = THREADS * EIGHT
 };
 
+/* Features of the active rows, with what is to be taken from their logits. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
-    gather(size_t width, const uint32_t *__restrict__ active, const T *__restrict__ from, T *to)
+    gather(unsigned width, unsigned padded, float sharpness, const uint32_t *__restrict__ active,
+           const double *__restrict__ log_norm, const T *__restrict__ from, T *to)
 {
-    for (size_t k = threadIdx.x; k < width; k += THREADS)
-        to[blockIdx.x * width + k] = from[active[blockIdx.x] * width + k];
+    uint32_t row = active[blockIdx.x];
+    for (unsigned k = threadIdx.x; k < padded; k += THREADS)
+        if (k < width)
+            to[(size_t)blockIdx.x * padded + k] = from[(size_t)row * padded + k];
+        else
+            sg_narrow(sg_cuda_extra<T>(false, log_norm[row] / (double)sharpness, k - width),
+                      &to[(size_t)blockIdx.x * padded + k]);
 }
 
 /* The first sample of a row at or beyond a token. */
@@ -38,26 +46,21 @@ __device__ unsigned find(const sg_cuda_samples &s, size_t row, size_t token)
     return (unsigned)low;
 }
 
-/* diffuse * pi, or 0, and the pushes, in fp32; then rounded, once. Each logit is read and written once, eight at a time. log_norm in
- * two parts: rounding it once would scale the whole row. column_sums: [row blocks][lead], of the numbers before they are
+/* diffuse * pi, or 0, and the pushes, in fp32; then rounded, once. Each logit is read and written once, eight at a time. column_sums: [row blocks][lead], of the numbers before they are
  * rounded; or NULL. */
 template <typename T>
 __global__ void __launch_bounds__(THREADS)
     make_gradient(sg_cuda_chunk chunk, bool dense, float sharpness,
-                  const uint32_t *__restrict__ active, const double *__restrict__ diffuse,
-                  const double *__restrict__ log_norm, sg_cuda_samples s, T *logits,
+                  const double *__restrict__ diffuse, sg_cuda_samples s, T *logits,
                   float *column_sums)
 {
-    __shared__ float high[ROWS], low[ROWS], factor[ROWS];
+    __shared__ float factor[ROWS];
     __shared__ unsigned first[ROWS], stop[ROWS];
     size_t r0 = (size_t)blockIdx.y * ROWS, rows = chunk.m - r0 < ROWS ? chunk.m - r0 : (size_t)ROWS;
     size_t start = (size_t)blockIdx.x * TOKENS, v = start + threadIdx.x * EIGHT;
     if (threadIdx.x < rows) {
         unsigned r = threadIdx.x;
         size_t a = chunk.row + r0 + r;
-        double norm = log_norm[active[a]];
-        high[r] = (float)norm;
-        low[r] = (float)(norm - (double)high[r]);
         factor[r] = (float)diffuse[a];
         first[r] = find(s, a, chunk.token + start);
         stop[r] = find(s, a, chunk.token + start + TOKENS);
@@ -72,7 +75,7 @@ __global__ void __launch_bounds__(THREADS)
         if (dense) {
             sg_load_eight(z, x);
             for (int k = 0; k < EIGHT; k++)
-                x[k] = factor[r] * __expf(fmaf(x[k], sharpness, -high[r]) - low[r]);
+                x[k] = factor[r] * __expf(x[k] * sharpness);
         }
         if (v + EIGHT > chunk.n)
             for (int k = 0; k < EIGHT; k++)
@@ -122,7 +125,7 @@ __global__ void __launch_bounds__(THREADS)
 
 size_t squares(size_t n)
 {
-    return (n + SG_CUDA_SQUARE - 1) / SG_CUDA_SQUARE;
+    return (n + SQUARE - 1) / SQUARE;
 }
 
 /* Rows x width is few squares for a device: the tokens of a chunk are cut into so many parts, at most, that it has work, each with
@@ -161,12 +164,13 @@ template <typename T> struct backward {
     {
         dim3 grid((unsigned)((sg_cuda_narrow_tokens(chunk.n) + TOKENS - 1) / TOKENS),
                   (unsigned)((chunk.m + ROWS - 1) / ROWS));
-        sg_status status = dense ? sg_cuda_head_tensor_product(head, &chunk, hidden, error) : SG_OK;
+        sg_status status =
+            dense ? sg_cuda_head_tensor_product(head, &chunk, hidden, padded, logits, true, error)
+                  : SG_OK;
         return status ? status
                       : check(SG_LAUNCH(make_gradient<T>, grid, THREADS, 0, head->stream, chunk,
-                                        dense, (float)head->layer.sharpness, active,
+                                        dense, (float)head->layer.sharpness,
                                         sg_cuda_head_at<double>(head, SG_CUDA_ROOM_DIFFUSE),
-                                        sg_cuda_head_at<double>(head, SG_CUDA_ROOM_LOG_NORM),
                                         sampled, logits, column_sums),
                               error);
     }
@@ -217,7 +221,9 @@ sg_status queue_backward(sg_cuda_head *head, const sg_cuda_push *push, bool bias
 {
     size_t rows = push->rows, width = head->layer.width, padded = sg_cuda_narrow_width(head);
     sg_cuda_chunk chunk;
-    sg_status status = sg_cuda_head_tensor_first(head, rows, &chunk, error);
+    sg_cuda_chunk_shape(head, rows, sizeof(T), &chunk);
+    sg_status status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_NARROW_LOGITS,
+                                            chunk.most * chunk.lead * sizeof(T), error);
     size_t parts = parts_of(chunk, most_parts(head, chunk)),
            row_blocks = (chunk.most + ROWS - 1) / ROWS;
     if (status == SG_OK)
@@ -242,8 +248,10 @@ sg_status queue_backward(sg_cuda_head *head, const sg_cuda_push *push, bool bias
                      sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_LOGITS),
                      bias};
     float *column_sums = bias ? sg_cuda_head_at<float>(head, SG_CUDA_ROOM_BIAS_PARTS) : nullptr;
-    status = b.check(SG_LAUNCH(gather<T>, (unsigned)rows, THREADS, 0, head->stream, padded,
-                               b.active, sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_HIDDEN),
+    status = b.check(SG_LAUNCH(gather<T>, (unsigned)rows, THREADS, 0, head->stream, (unsigned)width,
+                               (unsigned)padded, (float)head->layer.sharpness, b.active,
+                               sg_cuda_head_at<double>(head, SG_CUDA_ROOM_LOG_NORM),
+                               sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_HIDDEN),
                                sg_cuda_head_at<T>(head, SG_CUDA_ROOM_NARROW_COMPACT)),
                      error);
     bool dense_weights = push->diffuse_for == SG_CUDA_DIFFUSE_ALL,

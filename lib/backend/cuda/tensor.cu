@@ -119,7 +119,7 @@ sg_status open_once(const char *kind, sg_error *error)
 /* What the choice of an algorithm depends on. No padding: compared as bytes. */
 struct shape {
     size_t m, n, k, a_lead, b_lead, lead, a_step, b_step, step, batch, flags, a_align, b_align,
-        c_align, bias_align;
+        c_align;
 };
 
 struct plan {
@@ -201,11 +201,10 @@ struct shape shape_of(const sg_cuda_tensor *t, const sg_cuda_tensor_product *p)
     s.b_step = s.batch > 1 ? p->b.step : 0;
     s.step = s.batch > 1 ? p->step : 0;
     s.flags = (size_t)p->a.transposed | (size_t)p->b.transposed << 1 | (size_t)p->narrow << 2 |
-              (size_t)(p->bias != nullptr) << 3 | (size_t)p->accumulate << 4;
+              (size_t)p->accumulate << 3;
     s.a_align = alignment(p->a.at, s.a_step * narrow);
     s.b_align = alignment(p->b.at, s.b_step * narrow);
     s.c_align = alignment(p->c, s.step * out);
-    s.bias_align = alignment(p->bias, 0);
     return s;
 }
 
@@ -244,7 +243,6 @@ cublasStatus_t describe(const sg_cuda_tensor *t, const sg_cuda_tensor_product *p
     bool bf16 = t->matmul == SG_MATMUL_BF16;
     const cublasOperation_t first = p->b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N,
                             second = p->a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    const cublasLtEpilogue_t with_bias = CUBLASLT_EPILOGUE_BIAS;
     cublasStatus_t code = lt.cublasLtMatmulDescCreate(
         &made->product, bf16 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_FAST_TF32, CUDA_R_32F);
     if (code == CUBLAS_STATUS_SUCCESS)
@@ -253,12 +251,6 @@ cublasStatus_t describe(const sg_cuda_tensor *t, const sg_cuda_tensor_product *p
     if (code == CUBLAS_STATUS_SUCCESS)
         code = lt.cublasLtMatmulDescSetAttribute(made->product, CUBLASLT_MATMUL_DESC_TRANSB,
                                                  &second, sizeof second);
-    if (code == CUBLAS_STATUS_SUCCESS && p->bias)
-        code = lt.cublasLtMatmulDescSetAttribute(made->product, CUBLASLT_MATMUL_DESC_EPILOGUE,
-                                                 &with_bias, sizeof with_bias);
-    if (code == CUBLAS_STATUS_SUCCESS && p->bias)
-        code = lt.cublasLtMatmulDescSetAttribute(made->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                                 &p->bias, sizeof p->bias);
     if (code == CUBLAS_STATUS_SUCCESS)
         code = lay_out(&made->a, bf16, p->a.transposed ? s.k : s.m, p->a.transposed ? s.m : s.k,
                        s.a_lead, s.batch, s.a_step);
@@ -379,19 +371,14 @@ sg_status sg_cuda_tensor_multiply(sg_cuda_tensor *tensor, const sg_cuda_tensor_p
 {
     const float one = 1, beta = p->accumulate ? 1.0f : 0.0f;
     plan *plan = nullptr;
-    cublasStatus_t code = CUBLAS_STATUS_SUCCESS;
     if (p->m == 0 || p->n == 0 || p->k == 0)
         return sg_fail(error, SG_EINTERNAL, "an empty product of matrices");
     sg_status status = find_plan(tensor, p, &plan, error);
     if (status != SG_OK)
         return status;
-    if (p->bias)
-        code = lt.cublasLtMatmulDescSetAttribute(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                                 &p->bias, sizeof p->bias);
-    if (code == CUBLAS_STATUS_SUCCESS)
-        code = lt.cublasLtMatmul(tensor->handle, plan->product, &one, p->b.at, plan->b, p->a.at,
-                                 plan->a, &beta, p->c, plan->c, p->c, plan->c, &plan->algorithm,
-                                 tensor->workspace, WORKSPACE, stream);
+    cublasStatus_t code = lt.cublasLtMatmul(tensor->handle, plan->product, &one, p->b.at, plan->b,
+                                            p->a.at, plan->a, &beta, p->c, plan->c, p->c, plan->c,
+                                            &plan->algorithm, tensor->workspace, WORKSPACE, stream);
     return check(tensor, code, "multiplying matrices", error);
 }
 

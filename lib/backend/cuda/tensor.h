@@ -35,10 +35,9 @@ typedef struct sg_cuda_tensor_product {
     sg_cuda_narrow a, b; /* m x k, k x n */
     void *c;             /* m x n at c[i * lead + j] */
     size_t lead, step;
-    bool narrow;      /* c is rounded as the inputs are (tf32: it stays fp32); otherwise fp32 */
-    const void *bias; /* [n], of c's type, added to every row before that; or NULL */
-    bool accumulate;  /* c += */
-    size_t batch;     /* so many products; 0 is one */
+    bool narrow;     /* c is rounded as the inputs are (tf32: it stays fp32); otherwise fp32 */
+    bool accumulate; /* c += */
+    size_t batch;    /* so many products; 0 is one */
 } sg_cuda_tensor_product;
 
 /* Queued on the stream. Leads and steps should be multiples of 16 bytes: that is where tensor cores are fast. */

@@ -20,8 +20,6 @@ struct sg_emulated_layout {
 struct sg_emulated_product {
     cublasComputeType_t compute;
     cublasOperation_t trans_a, trans_b;
-    cublasLtEpilogue_t epilogue;
-    const void *bias;
 };
 struct sg_emulated_preference {
     uint64_t workspace;
@@ -136,7 +134,7 @@ uint64_t mix(uint64_t hash, uint64_t word)
 uint64_t hash_of(const sg_emulated_product *p, const sg_emulated_layout *a,
                  const sg_emulated_layout *b, const sg_emulated_layout *d)
 {
-    uint64_t hash = mix(mix(mix(mix(7, p->compute), p->trans_a), p->trans_b), p->epilogue);
+    uint64_t hash = mix(mix(mix(7, p->compute), p->trans_a), p->trans_b);
     const sg_emulated_layout *all[] = {a, b, d};
     for (const sg_emulated_layout *l : all)
         hash = mix(mix(mix(mix(mix(mix(hash, l->type), l->rows), l->columns), (uint64_t)l->lead),
@@ -167,8 +165,6 @@ void multiply(const sg_emulated_product *p, const void *a, const sg_emulated_lay
                 float x = sum[i];
                 if (beta != 0)
                     x += beta * element(dl, d, at);
-                if (p->epilogue == CUBLASLT_EPILOGUE_BIAS)
-                    x += element(dl, p->bias, i);
                 if (dl->type == CUDA_R_16BF)
                     ((uint16_t *)d)[at] = narrow(x);
                 else
@@ -214,8 +210,7 @@ cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *product, cublasComputeType_t compute,
                                         cudaDataType_t)
 {
-    return make(product, sg_emulated_product{compute, CUBLAS_OP_N, CUBLAS_OP_N,
-                                             CUBLASLT_EPILOGUE_DEFAULT, nullptr});
+    return make(product, sg_emulated_product{compute, CUBLAS_OP_N, CUBLAS_OP_N});
 }
 
 cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t product)
@@ -228,16 +223,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t product,
                                               cublasLtMatmulDescAttributes_t name,
                                               const void *value, size_t size)
 {
-    switch (name) {
-    case CUBLASLT_MATMUL_DESC_TRANSA:
-        return take(&product->trans_a, value, size);
-    case CUBLASLT_MATMUL_DESC_TRANSB:
-        return take(&product->trans_b, value, size);
-    case CUBLASLT_MATMUL_DESC_EPILOGUE:
-        return take(&product->epilogue, value, size);
-    default:
-        return take(&product->bias, value, size);
-    }
+    return name == CUBLASLT_MATMUL_DESC_TRANSA ? take(&product->trans_a, value, size)
+                                               : take(&product->trans_b, value, size);
 }
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference)
@@ -310,8 +297,6 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
             return refuse("a matrix is less aligned than was promised");
         sg_emulated_check_pointer("cublasLtMatmul", at[i]);
     }
-    if (product->epilogue == CUBLASLT_EPILOGUE_BIAS)
-        sg_emulated_check_pointer("cublasLtMatmul", product->bias);
     sg_emulated_check_pointer("cublasLtMatmul", workspace);
     if (*(const float *)alpha != 1 || sg_emulator_broken())
         return CUBLAS_STATUS_INVALID_VALUE;
