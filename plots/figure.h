@@ -88,6 +88,7 @@ typedef struct sg_note {
     sg_note_kind kind;
     double x, y, x2, y2;
     bool relative; /* coordinates are fractions of the panel */
+    bool spare;    /* left out of panels that are too narrow for remarks beside curves */
     sg_align align;
     uint32_t colour;
     sg_dash dash;

@@ -59,6 +59,9 @@ void sg_write_stroke(sg_writer *w, sg_pen pen)
 
 /* ---- notes ---- */
 
+/* Narrower panels, in units of the font size, do without spare notes. */
+#define SPARE_WIDTH 15.0
+
 /* In figures of one column of a page long notes are a little smaller, so that they need not move. */
 static double note_font(const sg_writer *w, const sg_note *note, size_t p)
 {
@@ -88,6 +91,8 @@ void sg_write_note(sg_writer *w, const sg_note *note, size_t p)
     const char *frame = note->relative ? "graph" : "first";
     static const char *const align[] = {"left", "center", "right"};
     double thin = w->paper->frame_width * 1.4;
+    if (note->spare && w->layout.plot_width < SPARE_WIDTH * w->layout.font)
+        return;
     switch (note->kind) {
     case SG_NOTE_VERTICAL:
         sg_text_printf(s, "set arrow from first %.12g, graph 0 to first %.12g, graph 1 nohead",

@@ -72,7 +72,7 @@ static sg_status mark_sapo(sg_panel *panel, double advantage, bool log_ratio, sg
     sg_panel_add_note(panel, unit);
     if (log_ratio)
         return SG_OK;
-    sg_note text = {.kind = SG_NOTE_ARROW, .colour = SG_COLOUR_SAPO};
+    sg_note text = {.kind = SG_NOTE_ARROW, .spare = true, .colour = SG_COLOUR_SAPO};
     text.x = 2.75, text.y = 2.45, text.x2 = point.x + 0.08, text.y2 = point.y + 0.1;
     snprintf(text.text, sizeof text.text, "max %.2f at r = %.2f", at.peak, at.peak_ratio);
     sg_panel_add_note(panel, text);
@@ -100,6 +100,7 @@ static sg_status describe_panel(sg_panel *panel, const sg_table *table, bool log
                                            .x = 0.735,
                                            .y = 0.92,
                                            .relative = true,
+                                           .spare = true,
                                            .colour = SG_COLOUR_GREY,
                                            .text = "to e^{4} = 54.6"});
     if (log_ratio)
@@ -109,6 +110,7 @@ static sg_status describe_panel(sg_panel *panel, const sg_table *table, bool log
                                            .x2 = 0.717,
                                            .y2 = 0.99,
                                            .relative = true,
+                                           .spare = true,
                                            .colour = SG_COLOUR_GREY});
     sg_status status =
         add_curves(panel, table, log_ratio ? "log_ratio" : "ratio", negative ? "-1" : "1", error);
