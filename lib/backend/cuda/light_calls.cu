@@ -6,12 +6,6 @@
 
 enum { CHUNK = 1 << 16 }; /* tokens of a row that go over the desk at a time */
 
-static void fill_with_nan(double *numbers, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        numbers[i] = (double)NAN;
-}
-
 /* ---- Questions ---- */
 
 void sg_cuda_light_get_logits(const sg_light_rows *base, size_t state, double *logits)
@@ -19,36 +13,25 @@ void sg_cuda_light_get_logits(const sg_light_rows *base, size_t state, double *l
     sg_cuda_light_call call(base);
     sg_cuda_light_rows *rows = light_of(base);
     size_t n = base->vocabulary;
-    for (size_t at = 0; at < n && call.open(light_bytes<double>(CHUNK), 0); at += CHUNK) {
+    for (size_t at = 0; at < n && call.open(sg_cuda_bytes<double>(CHUNK), 0); at += CHUNK) {
         size_t some = n - at < CHUNK ? n - at : (size_t)CHUNK;
-        double *here = call.on_desk<double>(some);
-        call.check(
-            sg_cuda_light_queue_get(&rows->row[state], at, some, call.there(here), rows->stream),
-            "reading a row of logits");
-        call.fetch(some, here, logits + at);
+        call.answer(some, logits + at, "reading a row of logits", [&](double *there) {
+            return sg_cuda_light_queue_get(&rows->row[state], at, some, there, call.stream());
+        });
     }
-    if (!call.fine())
-        fill_with_nan(logits, n);
+    call.blank_unless_fine(n, logits);
 }
 
 void sg_cuda_light_draw(const sg_light_rows *base, size_t first, size_t count, size_t n,
                         const double *uniforms, int32_t *tokens)
 {
     sg_cuda_light_call call(base);
-    sg_cuda_light_rows *rows = light_of(base);
     size_t cells = count * n;
     if (cells == 0)
         return;
-    if (call.open(light_bytes<double>(cells) + light_bytes<int32_t>(cells), 0)) {
-        const double *there = call.put(cells, uniforms);
-        call.send();
-        int32_t *here = call.on_desk<int32_t>(cells);
-        if (call.fine())
-            call.check(sg_cuda_light_queue_draw(rows->row + first, count, n, there,
-                                                call.there(here), rows->stream),
-                       "drawing tokens");
-        call.fetch(cells, here, tokens);
-    }
+    call.ask(cells, uniforms, tokens, "drawing tokens", [&](const double *u, int32_t *drawn) {
+        return sg_cuda_light_queue_draw(call.rows->row + first, count, n, u, drawn, call.stream());
+    });
     if (!call.fine())
         memset(tokens, 0, cells * sizeof *tokens);
 }
@@ -57,38 +40,27 @@ void sg_cuda_light_log_prob(const sg_light_rows *base, size_t first, size_t coun
                             const int32_t *tokens, double *log_prob)
 {
     sg_cuda_light_call call(base);
-    sg_cuda_light_rows *rows = light_of(base);
     size_t cells = count * n;
     if (cells == 0)
         return;
-    if (call.open(light_bytes<int32_t>(cells) + light_bytes<double>(cells), 0)) {
-        const int32_t *there = call.put(cells, tokens);
-        call.send();
-        double *here = call.on_desk<double>(cells);
-        if (call.fine())
-            call.check(sg_cuda_light_queue_log_prob(rows->row + first, count, n, there,
-                                                    call.there(here), rows->stream),
-                       "computing log-probabilities");
-        call.fetch(cells, here, log_prob);
-    }
-    if (!call.fine())
-        fill_with_nan(log_prob, cells);
+    call.ask(cells, tokens, log_prob, "computing log-probabilities",
+             [&](const int32_t *said, double *answers) {
+                 return sg_cuda_light_queue_log_prob(call.rows->row + first, count, n, said,
+                                                     answers, call.stream());
+             });
+    call.blank_unless_fine(cells, log_prob);
 }
 
 void sg_cuda_light_observe(const sg_light_rows *base, size_t first, size_t count,
                            sg_row_observation *observation)
 {
     sg_cuda_light_call call(base);
-    sg_cuda_light_rows *rows = light_of(base);
     if (count == 0)
         return;
-    if (call.open(light_bytes<sg_row_observation>(count), 0)) {
-        sg_row_observation *here = call.on_desk<sg_row_observation>(count);
-        call.check(
-            sg_cuda_light_queue_observe(rows->row + first, count, call.there(here), rows->stream),
-            "observing light rows");
-        call.fetch(count, here, observation);
-    }
+    if (call.open(sg_cuda_bytes<sg_row_observation>(count), 0))
+        call.answer(count, observation, "observing light rows", [&](sg_row_observation *there) {
+            return sg_cuda_light_queue_observe(call.rows->row + first, count, there, call.stream());
+        });
     double nan = (double)NAN;
     for (size_t s = 0; s < count && !call.fine(); s++)
         observation[s] = {nan, nan, nan, nan, nan, nan, nan, 0};
@@ -98,18 +70,14 @@ void sg_cuda_light_collision(const sg_light_rows *base, size_t first, size_t cou
                              double *collision)
 {
     sg_cuda_light_call call(base);
-    sg_cuda_light_rows *rows = light_of(base);
     if (count == 0)
         return;
-    if (call.open(light_bytes<double>(count), 0)) {
-        double *here = call.on_desk<double>(count);
-        call.check(
-            sg_cuda_light_queue_collision(rows->row + first, count, call.there(here), rows->stream),
-            "observing light rows");
-        call.fetch(count, here, collision);
-    }
-    if (!call.fine())
-        fill_with_nan(collision, count);
+    if (call.open(sg_cuda_bytes<double>(count), 0))
+        call.answer(count, collision, "observing light rows", [&](double *there) {
+            return sg_cuda_light_queue_collision(call.rows->row + first, count, there,
+                                                 call.stream());
+        });
+    call.blank_unless_fine(count, collision);
 }
 
 void sg_cuda_light_masses(const sg_light_rows *base, size_t sets, const size_t *state,
@@ -120,21 +88,18 @@ void sg_cuda_light_masses(const sg_light_rows *base, size_t sets, const size_t *
     if (sets == 0)
         return;
     size_t n = start[sets];
-    if (call.open(2 * light_bytes<size_t>(sets + 1) + light_bytes<int32_t>(n) +
-                      light_bytes<double>(sets),
+    if (call.open(2 * sg_cuda_bytes<size_t>(sets + 1) + sg_cuda_bytes<int32_t>(n) +
+                      sg_cuda_bytes<double>(sets),
                   0)) {
         const size_t *states = call.put(sets, state), *starts = call.put(sets + 1, start);
         const int32_t *all = call.put(n, tokens);
         call.send();
-        double *here = call.on_desk<double>(sets);
-        if (call.fine())
-            call.check(sg_cuda_light_queue_masses(rows->row, sets, states, starts, all,
-                                                  call.there(here), rows->stream),
-                       "adding up probabilities");
-        call.fetch(sets, here, mass);
+        call.answer(sets, mass, "adding up probabilities", [&](double *there) {
+            return sg_cuda_light_queue_masses(rows->row, sets, states, starts, all, there,
+                                              call.stream());
+        });
     }
-    if (!call.fine())
-        fill_with_nan(mass, sets);
+    call.blank_unless_fine(sets, mass);
 }
 
 /* ---- Updates ---- */
@@ -143,7 +108,7 @@ void sg_cuda_light_masses(const sg_light_rows *base, size_t sets, const size_t *
 static void give_memory(sg_cuda_light_call &call, size_t first, sg_cuda_light_ask *asks, size_t n)
 {
     sg_cuda_light_rows *rows = call.rows;
-    size_t bases = 0, room = 0, base_bytes = light_aligned(light_base_bytes(rows));
+    size_t bases = 0, room = 0, base_bytes = sg_cuda_aligned(light_base_bytes(rows));
     char what[96];
     for (size_t i = 0; i < n; i++) {
         sg_cuda_light_memory *at = &rows->at[first + asks[i].row];
@@ -153,7 +118,7 @@ static void give_memory(sg_cuda_light_call &call, size_t first, sg_cuda_light_as
             continue;
         size_t capacity = asks[i].wanted > 2 * at->capacity ? asks[i].wanted : 2 * at->capacity;
         asks[i].capacity = (capacity + SG_LIGHT_FAN - 1) / SG_LIGHT_FAN * SG_LIGHT_FAN;
-        room += light_aligned(sg_cuda_light_room(asks[i].capacity));
+        room += sg_cuda_aligned(sg_cuda_light_room(asks[i].capacity));
     }
     snprintf(what, sizeof what, "%zu of %zu light rows, which need more than their prior,", n,
              rows->base.config.states);
@@ -167,7 +132,7 @@ static void give_memory(sg_cuda_light_call &call, size_t first, sg_cuda_light_as
         } else {
             at->memory = memory;
             at->capacity = asks[i].capacity;
-            memory += light_aligned(sg_cuda_light_room(asks[i].capacity));
+            memory += sg_cuda_aligned(sg_cuda_light_room(asks[i].capacity));
         }
     }
     call.torn &= !call.fine();
@@ -176,15 +141,16 @@ static void give_memory(sg_cuda_light_call &call, size_t first, sg_cuda_light_as
 /* Room on the desk and off it for an update of count rows. */
 static size_t desk_of_work(size_t count)
 {
-    return light_bytes<sg_cuda_light_counts>(1) + light_bytes<sg_cuda_light_ask>(count);
+    return sg_cuda_bytes<sg_cuda_light_counts>(1) + sg_cuda_bytes<sg_cuda_light_ask>(count);
 }
 
 static size_t room_of_work(const sg_cuda_light_rows *rows, const sg_cuda_light_work &work)
 {
-    return light_bytes<int32_t>(work.count * work.n) + light_bytes<double>(work.count * work.n) +
-           light_bytes<sg_cuda_light_job>(work.count) +
-           2 * light_bytes<sg_cuda_light_ask>(work.count) +
-           light_bytes<double>(rows->blocks * work.chunks * 2 * SG_LIGHT_TERMS);
+    return sg_cuda_bytes<int32_t>(work.count * work.n) +
+           sg_cuda_bytes<double>(work.count * work.n) +
+           sg_cuda_bytes<sg_cuda_light_job>(work.count) +
+           2 * sg_cuda_bytes<sg_cuda_light_ask>(work.count) +
+           sg_cuda_bytes<double>(rows->blocks * work.chunks * 2 * SG_LIGHT_TERMS);
 }
 
 static sg_cuda_light_work work_of(const sg_cuda_light_rows *rows, size_t first, size_t count,
@@ -217,16 +183,15 @@ static void do_work(sg_cuda_light_call &call, size_t first, sg_cuda_light_work &
     work.asking = call.in_room<sg_cuda_light_ask>(work.count);
     work.lacking = call.in_room<sg_cuda_light_ask>(work.count);
     work.sums = call.in_room<double>(rows->blocks * work.chunks * 2 * SG_LIGHT_TERMS);
+    call.zero(work.counts, sizeof *counts);
     if (call.fine())
-        call.status = sg_cuda_zero(work.counts, sizeof *counts, rows->stream, &call.error);
-    if (call.fine())
-        call.check(sg_cuda_light_queue_update(work, rows->stream), doing);
+        call.check(sg_cuda_light_queue_update(work, call.stream()), doing);
     call.fetch(1, counts, &now);
     const sg_cuda_light_ask *asks = work.asking;
     for (size_t n = now.asking; n > 0 && call.fine(); n = now.lacking) {
-        call.status = sg_cuda_zero(work.counts, sizeof *counts, rows->stream, &call.error);
+        call.zero(work.counts, sizeof *counts);
         if (call.fine())
-            call.check(sg_cuda_light_queue_serve(work, asks, n, rows->stream), doing);
+            call.check(sg_cuda_light_queue_serve(work, asks, n, call.stream()), doing);
         call.fetch(1, counts, &now);
         if (!call.fine() || now.lacking == 0)
             break;
@@ -247,8 +212,8 @@ sg_status sg_cuda_light_update(sg_light_rows *base, double lr, bool projected, s
     if (count == 0)
         return call.say(error);
     sg_cuda_light_work work = work_of(call.rows, first, count, n, 1, lr, projected);
-    if (call.open(light_bytes<int32_t>(cells) + light_bytes<double>(cells) +
-                      light_bytes<sg_row_change>(count) + desk_of_work(count),
+    if (call.open(sg_cuda_bytes<int32_t>(cells) + sg_cuda_bytes<double>(cells) +
+                      sg_cuda_bytes<sg_row_change>(count) + desk_of_work(count),
                   room_of_work(call.rows, work))) {
         work.tokens = call.put(cells, tokens);
         work.pushes = call.put(cells, pushes);
@@ -259,8 +224,7 @@ sg_status sg_cuda_light_update(sg_light_rows *base, double lr, bool projected, s
         if (change)
             call.fetch(count, here, change);
     }
-    if (!call.fine() && change)
-        fill_with_nan((double *)change, count * (sizeof *change / sizeof(double)));
+    call.blank_unless_fine(count, change);
     return call.say(error);
 }
 
@@ -275,8 +239,8 @@ sg_status sg_cuda_light_inner_updates(sg_light_rows *base, double lr, uint64_t u
     if (count == 0 || updates == 0)
         return call.say(error);
     sg_cuda_light_work work = work_of(call.rows, first, count, n, updates, lr, false);
-    if (call.open(light_bytes<int32_t>(cells) + 2 * light_bytes<double>(cells) +
-                      light_bytes<double>(kept) + desk_of_work(count),
+    if (call.open(sg_cuda_bytes<int32_t>(cells) + 2 * sg_cuda_bytes<double>(cells) +
+                      sg_cuda_bytes<double>(kept) + desk_of_work(count),
                   room_of_work(call.rows, work))) {
         work.tokens = call.put(cells, tokens);
         work.gates = true;
@@ -293,7 +257,6 @@ sg_status sg_cuda_light_inner_updates(sg_light_rows *base, double lr, uint64_t u
         if (kept > 0)
             call.fetch(kept, here, pushes);
     }
-    if (!call.fine() && pushes)
-        fill_with_nan(pushes, kept);
+    call.blank_unless_fine(kept, pushes);
     return call.say(error);
 }

@@ -2,12 +2,9 @@
 #ifndef SG_CUDA_LIGHT_HOST_H
 #define SG_CUDA_LIGHT_HOST_H
 
-/* The host's side of light rows on the device: it owns their memory and knows where everything lies. A
- * call copies its arguments to a desk in page-locked memory, queues copies and kernels on the stream of the
- * rows, and waits for its results. */
-#include "backend/cuda/launch.h"
+/* The host's side of light rows on the device: it owns their memory and knows where everything lies. */
+#include "backend/cuda/desk.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,7 +28,7 @@ struct sg_cuda_light_memory {
 struct sg_cuda_light_rows {
     sg_light_rows base;
     char name[40];
-    sg_cuda_stream *stream;
+    sg_cuda_desk desk;
     unsigned blocks;          /* that finish rows side by side */
     sg_cuda_light_row *row;   /* [states], on the device */
     sg_cuda_light_memory *at; /* [states] */
@@ -39,11 +36,6 @@ struct sg_cuda_light_rows {
     size_t shared_count, shared_room;
     void **held; /* device memory that lives as long as the rows */
     size_t held_count, held_room;
-    char *desk, *desk_there, *room; /* the same bytes here and there; and there only */
-    size_t desk_bytes, room_bytes;
-    pthread_mutex_t turn;
-    sg_status failed;
-    sg_error error;
 };
 
 static inline sg_cuda_light_rows *light_of(const sg_light_rows *rows)
@@ -51,113 +43,21 @@ static inline sg_cuda_light_rows *light_of(const sg_light_rows *rows)
     return (sg_cuda_light_rows *)(uintptr_t)rows;
 }
 
-static inline size_t light_aligned(size_t bytes)
-{
-    return (bytes + 255) / 256 * 256;
-}
-
-/* Bytes of things on the desk or in the room. */
-template <typename T> size_t light_bytes(size_t n)
-{
-    return light_aligned(n * sizeof(T));
-}
-
-/* One call of the host: it has the rows for itself. Failures of the device stay with the rows; memory
- * that is not there is only reported, if the rows are whole. */
-struct sg_cuda_light_call {
+/* Memory that is not there is only reported, if the rows are whole. */
+struct sg_cuda_light_call : sg_cuda_call {
     sg_cuda_light_rows *rows;
-    sg_error error;
-    sg_status status;
-    size_t desk_used, room_used;
-    bool torn; /* rows were left in the middle of something */
 
     explicit sg_cuda_light_call(const sg_light_rows *base)
-        : rows(light_of(base)), desk_used(0), room_used(0), torn(false)
+        : sg_cuda_call(&light_of(base)->desk), rows(light_of(base))
     {
-        pthread_mutex_lock(&rows->turn);
-        status = rows->failed;
-        error = rows->error;
-        if (status == SG_OK)
-            status = sg_cuda_use(&error);
-    }
-    sg_cuda_light_call(const sg_cuda_light_call &) = delete;
-    sg_cuda_light_call &operator=(const sg_cuda_light_call &) = delete;
-    ~sg_cuda_light_call()
-    {
-        if (rows->failed == SG_OK && status != SG_OK && (status != SG_ENOMEM || torn)) {
-            rows->failed = status;
-            rows->error = error;
-        }
-        pthread_mutex_unlock(&rows->turn);
-    }
-    bool fine() const
-    {
-        return status == SG_OK;
-    }
-    void check(cudaError_t code, const char *doing)
-    {
-        if (fine())
-            status = sg_cuda_check(code, doing, &error);
-    }
-    /* What the call came to, for calls that can say. */
-    sg_status say(sg_error *to) const
-    {
-        return fine() ? SG_OK : sg_fail(to, status, "%s", error.message);
+        torn = false;
     }
     void *hold(size_t bytes, const char *what);
-    bool open(size_t desk_bytes, size_t room_bytes);
-    template <typename T> T *on_desk(size_t n)
+    /* The host's memory may be used again at once. */
+    void up(void *there, const void *things, size_t bytes)
     {
-        T *at = (T *)(rows->desk + desk_used);
-        desk_used += light_bytes<T>(n);
-        return at;
-    }
-    template <typename T> T *in_room(size_t n)
-    {
-        T *at = (T *)(rows->room + room_used);
-        room_used += light_bytes<T>(n);
-        return at;
-    }
-    /* Where the device finds what lies on the desk. */
-    template <typename T> T *there(T *here) const
-    {
-        return (T *)(rows->desk_there + ((char *)here - rows->desk));
-    }
-    /* Puts n things onto the desk; the device's place. Goes with the next send. */
-    template <typename T> T *put(size_t n, const T *things)
-    {
-        T *here = on_desk<T>(n);
-        if (n > 0)
-            memcpy(here, things, n * sizeof(T));
-        return there(here);
-    }
-    void send()
-    {
-        if (desk_used > 0)
-            check(cudaMemcpyAsync(rows->desk_there, rows->desk, desk_used, cudaMemcpyHostToDevice,
-                                  rows->stream),
-                  "copying samples to the device");
-    }
-    /* Waits for n things on the desk. */
-    template <typename T> void fetch(size_t n, T *here, T *things)
-    {
-        if (fine())
-            status = sg_cuda_from_device(here, there(here), n * sizeof(T), rows->stream, &error);
-        if (fine())
-            memcpy(things, here, n * sizeof(T));
-    }
-    /* Copies between malloc'd and device memory; they wait. */
-    void up(void *device, const void *host, size_t bytes)
-    {
-        if (fine())
-            status = sg_cuda_to_device(device, host, bytes, rows->stream, &error);
-        if (fine())
-            status = sg_cuda_stream_wait(rows->stream, &error);
-    }
-    void down(void *host, const void *device, size_t bytes)
-    {
-        if (fine())
-            status = sg_cuda_from_device(host, device, bytes, rows->stream, &error);
+        sg_cuda_call::up(there, things, bytes);
+        wait();
     }
 };
 
@@ -186,40 +86,6 @@ inline void *sg_cuda_light_call::hold(size_t bytes, const char *what)
     if (fine())
         rows->held[rows->held_count++] = made;
     return made;
-}
-
-/* An empty desk and room of these sizes. They grow to powers of two. */
-inline bool sg_cuda_light_call::open(size_t desk_bytes, size_t room_bytes)
-{
-    const char *what = "the samples of light rows";
-    desk_used = room_used = 0;
-    if (fine() && desk_bytes > rows->desk_bytes) {
-        size_t size = 4096;
-        while (size < desk_bytes)
-            size *= 2;
-        if (rows->desk)
-            cudaFreeHost(rows->desk);
-        sg_cuda_free(rows->desk_there);
-        rows->desk = rows->desk_there = nullptr;
-        rows->desk_bytes = 0;
-        check(cudaMallocHost((void **)&rows->desk, size), "taking page-locked memory");
-        if (fine())
-            status = sg_cuda_alloc((void **)&rows->desk_there, size, what, &error);
-        if (fine())
-            rows->desk_bytes = size;
-    }
-    if (fine() && room_bytes > rows->room_bytes) {
-        size_t size = 4096;
-        while (size < room_bytes)
-            size *= 2;
-        sg_cuda_free(rows->room);
-        rows->room = nullptr;
-        rows->room_bytes = 0;
-        status = sg_cuda_alloc((void **)&rows->room, size, what, &error);
-        if (fine())
-            rows->room_bytes = size;
-    }
-    return fine();
 }
 
 /* Bytes of q and all sums of a base. */

@@ -5,6 +5,10 @@
 namespace
 {
 
+const sg_cuda_desk_words words = {"making light rows", "the samples of light rows",
+                                  "copying samples to the device", "copying from the device",
+                                  "waiting for the device"};
+
 sg_status status_of(const sg_light_rows *base, sg_error *error)
 {
     return sg_cuda_light_call(base).say(error);
@@ -13,22 +17,14 @@ sg_status status_of(const sg_light_rows *base, sg_error *error)
 void release(sg_light_rows *base)
 {
     sg_cuda_light_rows *rows = light_of(base);
-    (void)sg_cuda_use(nullptr);
-    if (rows->stream)
-        (void)sg_cuda_stream_wait(rows->stream, nullptr);
+    rows->desk.end();
     for (size_t i = 0; i < rows->held_count; i++)
         sg_cuda_free(rows->held[i]);
     for (size_t i = 0; i < rows->shared_count; i++) {
         sg_light_prior_free(rows->shared[i].host);
         sg_cuda_free(rows->shared[i].there);
     }
-    sg_cuda_free(rows->desk_there);
-    sg_cuda_free(rows->room);
-    if (rows->desk && cudaFreeHost(rows->desk) != cudaSuccess)
-        (void)cudaGetLastError();
-    sg_cuda_stream_free(rows->stream);
     sg_light_prior_free(base->prior);
-    pthread_mutex_destroy(&rows->turn);
     free(rows->shared);
     free((void *)rows->held);
     free(rows->at);
@@ -42,7 +38,7 @@ void send_prior(sg_cuda_light_call &call, const sg_light_prior *prior, sg_cuda_l
 {
     size_t base_bytes = light_base_bytes(call.rows), heavy = prior->heavy_count;
     size_t q_bytes = heavy * sizeof(double), token_bytes = heavy * sizeof(int32_t);
-    size_t start = light_aligned(sizeof(sg_cuda_light_prior));
+    size_t start = sg_cuda_aligned(sizeof(sg_cuda_light_prior));
     char what[64], *made = nullptr;
     snprintf(what, sizeof what, "a prior of %zu tokens", call.rows->base.vocabulary);
     if (call.fine())
@@ -143,10 +139,9 @@ sg_status set_prior(sg_light_rows *base, size_t state, sg_light_prior *prior, sg
     if (call.fine())
         call.check(sg_cuda_light_queue_start(rows->row + state, 1, rows->shared[which].there,
                                              at->memory, 0, at->capacity,
-                                             base->config.explicit_limit, false, rows->stream),
+                                             base->config.explicit_limit, false, call.stream()),
                    "starting a light row");
-    if (call.fine())
-        call.status = sg_cuda_stream_wait(rows->stream, &call.error);
+    call.wait();
     if (call.fine())
         at->prior = which;
     return call.say(error);
@@ -171,14 +166,13 @@ void copy_rows(sg_cuda_light_call &call, const sg_cuda_light_rows *from, sg_cuda
     }
     /* Rows that got other memory are without their tokens until the end of the copy. */
     call.torn = true;
-    call.up(call.there((sg_cuda_light_copy *)rows->desk), copies, states * sizeof *copies);
+    call.up(call.there((sg_cuda_light_copy *)rows->desk.here), copies, states * sizeof *copies);
     if (call.fine())
         call.check(sg_cuda_light_queue_copy(rows->row, from->row, states,
-                                            call.there((sg_cuda_light_copy *)rows->desk),
-                                            rows->stream),
+                                            call.there((sg_cuda_light_copy *)rows->desk.here),
+                                            call.stream()),
                    "copying light rows");
-    if (call.fine())
-        call.status = sg_cuda_stream_wait(rows->stream, &call.error);
+    call.wait();
 }
 
 sg_status copy(sg_light_rows *base, const sg_light_rows *source, sg_error *error)
@@ -187,8 +181,7 @@ sg_status copy(sg_light_rows *base, const sg_light_rows *source, sg_error *error
     sg_status status = SG_OK;
     {
         sg_cuda_light_call from(source); /* what it does comes first */
-        if (from.fine())
-            from.status = sg_cuda_stream_wait(from.rows->stream, &from.error);
+        from.wait();
         status = from.say(error);
     }
     if (status != SG_OK)
@@ -197,7 +190,7 @@ sg_status copy(sg_light_rows *base, const sg_light_rows *source, sg_error *error
     sg_cuda_light_copy *copies = (sg_cuda_light_copy *)calloc(states, sizeof *copies);
     if (call.fine() && !copies)
         call.status = sg_fail(&call.error, SG_ENOMEM, "not enough memory to copy %zu rows", states);
-    if (call.open(light_bytes<sg_cuda_light_copy>(states), 0))
+    if (call.open(sg_cuda_bytes<sg_cuda_light_copy>(states), 0))
         copy_rows(call, light_of(source), copies);
     free(copies);
     return call.say(error);
@@ -266,7 +259,7 @@ void send_row(sg_cuda_light_call &call, size_t state, const sg_light_rows *host)
     call.up(image.row.q, from->q, from->count * sizeof *from->q);
     call.up(image.row.block, from->block, blocks * sizeof *from->block);
     if (call.fine())
-        call.check(sg_cuda_light_queue_seal(there, rows->stream), "loading light rows");
+        call.check(sg_cuda_light_queue_seal(there, call.stream()), "loading light rows");
 }
 
 size_t save(const sg_light_rows *base, void *to)
@@ -291,8 +284,7 @@ sg_status load(sg_light_rows *base, const void *from, size_t size, sg_error *err
     sg_status status = call.fine() ? sg_light_rows_load(host, from, size, error) : SG_OK;
     for (size_t s = 0; s < base->config.states && call.fine() && status == SG_OK; s++)
         send_row(call, s, host);
-    if (call.fine())
-        call.status = sg_cuda_stream_wait(light_of(base)->stream, &call.error);
+    call.wait();
     sg_light_rows_free(host);
     return status != SG_OK ? status : call.say(error);
 }
@@ -332,7 +324,7 @@ void start_rows(sg_cuda_light_rows *rows)
     sg_cuda_light_call call(&rows->base);
     size_t states = rows->base.config.states, which = 0;
     size_t capacity = first_capacity(&rows->base, rows->base.prior);
-    size_t stride = light_aligned(sg_cuda_light_room(capacity));
+    size_t stride = sg_cuda_aligned(sg_cuda_light_room(capacity));
     sg_cuda_facts facts;
     char what[96];
     snprintf(what, sizeof what, "a table of %zu light states of %zu tokens", states,
@@ -340,7 +332,7 @@ void start_rows(sg_cuda_light_rows *rows)
     if (call.fine())
         call.status = sg_cuda_describe(&facts, &call.error);
     if (call.fine())
-        call.status = sg_cuda_stream_alloc(&rows->stream, &call.error);
+        call.status = rows->desk.start(&call.error);
     rows->row = (sg_cuda_light_row *)call.hold(states * sizeof *rows->row, what);
     char *memory = (char *)call.hold(states * stride, what);
     if (call.fine())
@@ -355,10 +347,9 @@ void start_rows(sg_cuda_light_rows *rows)
         rows->at[s] = {memory + s * stride, capacity, nullptr, which};
     call.check(sg_cuda_light_queue_start(rows->row, states, rows->shared[which].there, memory,
                                          stride, capacity, rows->base.config.explicit_limit, true,
-                                         rows->stream),
+                                         call.stream()),
                "starting light rows");
-    if (call.fine())
-        call.status = sg_cuda_stream_wait(rows->stream, &call.error);
+    call.wait();
 }
 
 } // namespace
@@ -382,7 +373,7 @@ extern "C" sg_status sg_cuda_light_alloc(sg_light_rows **rows, const sg_light_co
     made->base.head = prior->base.head;
     made->base.prior = sg_light_prior_retain(prior);
     made->base.name = made->name;
-    pthread_mutex_init(&made->turn, nullptr);
+    made->desk.init(&words);
     start_rows(made);
     sg_status status = status_of(&made->base, error);
     if (status != SG_OK) {
@@ -395,5 +386,5 @@ extern "C" sg_status sg_cuda_light_alloc(sg_light_rows **rows, const sg_light_co
 
 extern "C" sg_cuda_stream *sg_cuda_light_stream(const sg_light_rows *rows)
 {
-    return light_of(rows)->stream;
+    return light_of(rows)->desk.stream;
 }

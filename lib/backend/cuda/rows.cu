@@ -8,13 +8,13 @@
 namespace
 {
 
+const sg_cuda_desk_words words = {"making rows of logits", "the samples of an update",
+                                  "copying samples to the device",
+                                  "copying results from the device", "computing on rows of logits"};
+
 sg_status status_of(const sg_rows *base, sg_error *error)
 {
-    sg_cuda_rows_call call(base);
-    return call.fine()
-               ? SG_OK
-               : sg_fail(error, call.status, "%s",
-                         of(base)->failed != SG_OK ? of(base)->error.message : call.error.message);
+    return sg_cuda_rows_call(base).say(error);
 }
 
 /* The first `bytes` of the block, behind what both streams do, and before what they do next. */
@@ -24,33 +24,11 @@ void copy_block(sg_rows *base, const sg_rows *source, size_t bytes)
     sg_error why;
     sg_status source_status = status_of(source, &why);
     sg_cuda_rows_call call(base);
-    if (call.fine() && source_status != SG_OK) {
-        call.status = source_status;
-        call.error = why;
-    }
-    if (!call.fine())
-        return;
-    sg_cuda_rows *to = of(base), *from = of(source);
-    cudaEvent_t ready = nullptr, done = nullptr;
-    call.check(cudaEventCreateWithFlags(&ready, cudaEventDisableTiming), doing);
-    if (call.fine())
-        call.check(cudaEventCreateWithFlags(&done, cudaEventDisableTiming), doing);
-    if (call.fine())
-        call.check(cudaEventRecord(ready, from->stream), doing);
-    if (call.fine())
-        call.check(cudaStreamWaitEvent(to->stream, ready, 0), doing);
-    if (call.fine())
-        call.check(
-            cudaMemcpyAsync(to->block, from->block, bytes, cudaMemcpyDeviceToDevice, to->stream),
-            doing);
-    if (call.fine())
-        call.check(cudaEventRecord(done, to->stream), doing);
-    if (call.fine())
-        call.check(cudaStreamWaitEvent(from->stream, done, 0), doing);
-    if (ready)
-        cudaEventDestroy(ready);
-    if (done)
-        cudaEventDestroy(done);
+    sg_cuda_rows *from = of(source);
+    call.share(source_status, why);
+    call.order(from->desk.stream, call.stream(), doing);
+    call.copy(call.rows->block, from->block, bytes, doing);
+    call.order(call.stream(), from->desk.stream, doing);
 }
 
 void copy(sg_rows *base, const sg_rows *source)
@@ -66,50 +44,32 @@ void adopt(sg_rows *base, const sg_rows *source)
 void forget(sg_rows *base)
 {
     sg_cuda_rows_call call(base);
-    sg_cuda_rows *rows = of(base);
-    if (call.fine())
-        call.status =
-            sg_cuda_zero(rows->block + rows->state_bytes, rows->block_bytes - rows->state_bytes,
-                         rows->stream, &call.error);
+    sg_cuda_rows *rows = call.rows;
+    call.zero(rows->block + rows->state_bytes, rows->block_bytes - rows->state_bytes);
 }
 
 size_t save(const sg_rows *base, void *to)
 {
-    sg_cuda_rows *rows = of(base);
+    size_t bytes = of(base)->block_bytes;
     if (!to)
-        return rows->block_bytes;
+        return bytes;
     sg_cuda_rows_call call(base);
-    if (call.fine())
-        call.status =
-            sg_cuda_from_device(to, rows->block, rows->block_bytes, rows->stream, &call.error);
-    return call.fine() ? rows->block_bytes : 0;
+    call.down(to, call.rows->block, bytes);
+    return call.fine() ? bytes : 0;
 }
 
 void load(sg_rows *base, const void *from)
 {
     sg_cuda_rows_call call(base);
-    sg_cuda_rows *rows = of(base);
-    if (call.fine())
-        call.status =
-            sg_cuda_to_device(rows->block, from, rows->block_bytes, rows->stream, &call.error);
+    call.up(call.rows->block, from, call.rows->block_bytes);
 }
 
 void release(sg_rows *base)
 {
     sg_cuda_rows *rows = of(base);
-    (void)sg_cuda_use(nullptr);
-    if (rows->stream)
-        (void)sg_cuda_stream_wait(rows->stream, nullptr);
+    rows->desk.end();
     sg_cuda_free(rows->block);
     sg_cuda_free(rows->work);
-    sg_cuda_free(rows->desk_there);
-    sg_cuda_free(rows->room);
-    if (rows->desk && cudaFreeHost(rows->desk) != cudaSuccess)
-        (void)cudaGetLastError();
-    if (rows->sent && cudaEventDestroy(rows->sent) != cudaSuccess)
-        (void)cudaGetLastError();
-    sg_cuda_stream_free(rows->stream);
-    pthread_mutex_destroy(&rows->turn);
     free(rows);
 }
 
@@ -146,10 +106,10 @@ struct layout {
         size_t most = padded * real * 3 + tiles * (sizeof(double) * 2 + sizeof(sg_row_look)) + 64;
         if (config->states > ((size_t)-1 / 2 - 8 * 4096) / most)
             return false;
-        reals = aligned(config->states * padded * real);
-        masses = aligned(config->states * tiles * sizeof(double));
-        norms = aligned(config->states * sizeof(sg_cuda_norm));
-        moments = aligned(config->states * sizeof(sg_cuda_moment));
+        reals = sg_cuda_aligned(config->states * padded * real);
+        masses = sg_cuda_aligned(config->states * tiles * sizeof(double));
+        norms = sg_cuda_aligned(config->states * sizeof(sg_cuda_norm));
+        moments = sg_cuda_aligned(config->states * sizeof(sg_cuda_moment));
         return true;
     }
 };
@@ -161,15 +121,12 @@ sg_status take_memory(sg_cuda_rows *rows, const layout &plan, sg_error *error)
     size_t arrays = sg_optimizer_arrays(rows->base.config.optimizer);
     rows->state_bytes = plan.reals + plan.masses + plan.norms;
     rows->block_bytes = rows->state_bytes + (arrays - 1) * plan.reals + plan.moments;
-    size_t parts = aligned(rows->base.config.states * plan.tiles * sizeof(sg_row_look));
+    size_t parts = sg_cuda_aligned(rows->base.config.states * plan.tiles * sizeof(sg_row_look));
     snprintf(what, sizeof what, "a table of %zu states of %zu tokens", rows->base.config.states,
              rows->base.config.vocabulary);
     sg_status status = sg_cuda_describe(&facts, error);
     if (status == SG_OK)
-        status = sg_cuda_stream_alloc(&rows->stream, error);
-    if (status == SG_OK)
-        status = sg_cuda_check(cudaEventCreateWithFlags(&rows->sent, cudaEventDisableTiming),
-                               "making rows of logits", error);
+        status = rows->desk.start(error);
     if (status == SG_OK)
         status = sg_cuda_alloc((void **)&rows->block, rows->block_bytes, what, error);
     if (status == SG_OK)
@@ -210,12 +167,12 @@ extern "C" sg_status sg_cuda_rows_alloc(sg_rows **rows, const sg_rows_config *co
     made->base.methods = &methods;
     made->base.config = *config;
     made->resident_samples = -1;
-    pthread_mutex_init(&made->turn, nullptr);
+    made->desk.init(&words);
     sg_status status = take_memory(made, plan, error);
     if (status == SG_OK) /* what lies between the parts is saved too */
-        status = sg_cuda_zero(made->block, made->block_bytes, made->stream, error);
+        status = sg_cuda_zero(made->block, made->block_bytes, made->desk.stream, error);
     if (status == SG_OK)
-        status = sg_cuda_check(sg_cuda_rows_queue_fill(made->table, made->stream),
+        status = sg_cuda_check(sg_cuda_rows_queue_fill(made->table, made->desk.stream),
                                "making rows of logits", error);
     if (status != SG_OK) {
         release(&made->base);
@@ -227,5 +184,5 @@ extern "C" sg_status sg_cuda_rows_alloc(sg_rows **rows, const sg_rows_config *co
 
 extern "C" sg_cuda_stream *sg_cuda_rows_stream(const sg_rows *rows)
 {
-    return of(rows)->stream;
+    return of(rows)->desk.stream;
 }

@@ -4,12 +4,6 @@
 
 static const size_t CHUNK = (size_t)1 << 16; /* logits that cross at a time */
 
-static void fill_with_nan(double *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        x[i] = (double)NAN;
-}
-
 void sg_cuda_rows_set_logits(sg_rows *base, size_t state, const double *logits, int64_t exponent)
 {
     sg_cuda_rows_call call(base);
@@ -17,18 +11,17 @@ void sg_cuda_rows_set_logits(sg_rows *base, size_t state, const double *logits, 
     size_t n = base->config.vocabulary;
     for (size_t at = 0; at < n && call.fine(); at += CHUNK) {
         size_t some = n - at < CHUNK ? n - at : CHUNK;
-        call.desk_used = 0;
-        if (!call.open(aligned(some * sizeof(double)), 0))
+        if (!call.open(sg_cuda_bytes<double>(some), 0))
             return;
         const double *there = call.put(some, logits + at);
         call.send();
         if (call.fine())
-            call.check(
-                sg_cuda_rows_queue_set(rows->table, state, at, some, there, exponent, rows->stream),
-                "setting logits");
+            call.check(sg_cuda_rows_queue_set(rows->table, state, at, some, there, exponent,
+                                              call.stream()),
+                       "setting logits");
     }
     if (call.fine())
-        call.check(sg_cuda_rows_queue_settle(rows->table, state, exponent, rows->stream),
+        call.check(sg_cuda_rows_queue_settle(rows->table, state, exponent, call.stream()),
                    "setting logits");
 }
 
@@ -42,17 +35,13 @@ static void read_row(const sg_rows *base, size_t state, double *numbers,
     size_t n = base->config.vocabulary;
     for (size_t at = 0; at < n && call.fine(); at += CHUNK) {
         size_t some = n - at < CHUNK ? n - at : CHUNK;
-        call.desk_used = 0;
-        if (!call.open(aligned(some * sizeof(double)), 0))
+        if (!call.open(sg_cuda_bytes<double>(some), 0))
             break;
-        double *here = call.on_desk<double>(some);
-        call.check(queue(rows->table, state, at, some, call.there(here), rows->stream),
-                   "reading a row of logits");
-        if (call.fine())
-            call.fetch(some, here, numbers + at);
+        call.answer(some, numbers + at, "reading a row of logits", [&](double *there) {
+            return queue(rows->table, state, at, some, there, call.stream());
+        });
     }
-    if (!call.fine())
-        fill_with_nan(numbers, n);
+    call.blank_unless_fine(n, numbers);
 }
 
 void sg_cuda_rows_get_logits(const sg_rows *base, size_t state, double *logits)
@@ -69,21 +58,13 @@ void sg_cuda_rows_draw(const sg_rows *base, size_t first, size_t count, size_t n
                        const double *uniforms, int32_t *tokens)
 {
     sg_cuda_rows_call call(base);
-    sg_cuda_rows *rows = of(base);
     size_t cells = count * n;
     if (cells == 0)
         return;
-    if (call.open(aligned(cells * sizeof *uniforms) + aligned(cells * sizeof *tokens), 0)) {
-        const double *there = call.put(cells, uniforms);
-        call.send();
-        int32_t *here = call.on_desk<int32_t>(cells);
-        if (call.fine())
-            call.check(sg_cuda_rows_queue_draw(rows->table, {first, count}, n, there,
-                                               call.there(here), rows->stream),
-                       "drawing tokens");
-        if (call.fine())
-            call.fetch(cells, here, tokens);
-    }
+    call.ask(cells, uniforms, tokens, "drawing tokens", [&](const double *u, int32_t *drawn) {
+        return sg_cuda_rows_queue_draw(call.rows->table, {first, count}, n, u, drawn,
+                                       call.stream());
+    });
     if (!call.fine())
         memset(tokens, 0, cells * sizeof *tokens);
 }
@@ -92,28 +73,20 @@ void sg_cuda_rows_log_prob(const sg_rows *base, size_t first, size_t count, size
                            const int32_t *tokens, double *log_prob)
 {
     sg_cuda_rows_call call(base);
-    sg_cuda_rows *rows = of(base);
     size_t cells = count * n;
     if (cells == 0)
         return;
-    if (call.open(aligned(cells * sizeof *tokens) + aligned(cells * sizeof *log_prob), 0)) {
-        const int32_t *there = call.put(cells, tokens);
-        call.send();
-        double *here = call.on_desk<double>(cells);
-        if (call.fine())
-            call.check(sg_cuda_rows_queue_log_prob(rows->table, {first, count}, n, there,
-                                                   call.there(here), rows->stream),
-                       "computing log-probabilities");
-        if (call.fine())
-            call.fetch(cells, here, log_prob);
-    }
-    if (!call.fine())
-        fill_with_nan(log_prob, cells);
+    call.ask(cells, tokens, log_prob, "computing log-probabilities",
+             [&](const int32_t *said, double *answers) {
+                 return sg_cuda_rows_queue_log_prob(call.rows->table, {first, count}, n, said,
+                                                    answers, call.stream());
+             });
+    call.blank_unless_fine(cells, log_prob);
 }
 
 static size_t room_for_update(size_t count, size_t n)
 {
-    return aligned(count * n * sizeof(sg_cuda_touched)) + aligned(count * sizeof(sg_row_job));
+    return sg_cuda_bytes<sg_cuda_touched>(count * n) + sg_cuda_bytes<sg_row_job>(count);
 }
 
 void sg_cuda_rows_update(sg_rows *base, const sg_rows_step *step, size_t first, size_t count,
@@ -125,8 +98,8 @@ void sg_cuda_rows_update(sg_rows *base, const sg_rows_step *step, size_t first, 
     size_t cells = count * n;
     if (count == 0)
         return;
-    if (call.open(aligned(cells * sizeof *tokens) + aligned(cells * sizeof *pushes) +
-                      aligned(count * sizeof *change),
+    if (call.open(sg_cuda_bytes<int32_t>(cells) + sg_cuda_bytes<double>(cells) +
+                      sg_cuda_bytes<sg_row_change>(count),
                   room_for_update(count, n))) {
         sg_cuda_samples samples = {n, call.put(cells, tokens), call.put(cells, pushes),
                                    call.in_room<sg_cuda_touched>(cells),
@@ -135,13 +108,13 @@ void sg_cuda_rows_update(sg_rows *base, const sg_rows_step *step, size_t first, 
         sg_row_change *here = change ? call.on_desk<sg_row_change>(count) : nullptr;
         if (call.fine())
             call.check(sg_cuda_rows_queue_update(rows->table, {first, count}, *step, samples,
-                                                 change ? call.there(here) : nullptr, rows->stream),
+                                                 change ? call.there(here) : nullptr,
+                                                 call.stream()),
                        "updating rows of logits");
-        if (call.fine() && change)
+        if (change)
             call.fetch(count, here, change);
     }
-    if (!call.fine() && change)
-        fill_with_nan((double *)change, count * (sizeof *change / sizeof(double)));
+    call.blank_unless_fine(count, change);
 }
 
 /* Do rows stay on the chip for these updates? One update alone is one read and one write anyway; then it is for
@@ -167,7 +140,7 @@ void sg_cuda_rows_inner_updates(sg_rows *base, const sg_rows_step *step, uint64_
     size_t cells = count * n;
     if (count == 0)
         return;
-    if (call.open(aligned(cells * sizeof *tokens) + 3 * aligned(cells * sizeof *pushes),
+    if (call.open(sg_cuda_bytes<int32_t>(cells) + 3 * sg_cuda_bytes<double>(cells),
                   room_for_update(count, n))) {
         const int32_t *drawn = call.put(cells, tokens);
         sg_cuda_gates gates = {objective->gate,
@@ -184,23 +157,22 @@ void sg_cuda_rows_inner_updates(sg_rows *base, const sg_rows_step *step, uint64_
         bool resident = call.fine() && stays_resident(rows, updates, count, n);
         if (resident)
             call.check(sg_cuda_rows_queue_resident(rows->table, rows->resident, {first, count},
-                                                   *step, updates, n, drawn, gates, rows->stream),
+                                                   *step, updates, n, drawn, gates, call.stream()),
                        "updating rows of logits");
         sg_rows_step now = *step;
         for (uint64_t k = 0; k < updates && !resident && call.fine(); k++, now.time++) {
             call.check(sg_cuda_rows_queue_gates(rows->table, {first, count}, n, drawn, gates,
-                                                rows->stream),
+                                                call.stream()),
                        "evaluating gates");
             if (call.fine())
                 call.check(sg_cuda_rows_queue_update(rows->table, {first, count}, now, samples,
-                                                     nullptr, rows->stream),
+                                                     nullptr, call.stream()),
                            "updating rows of logits");
         }
-        if (call.fine() && updates > 0 && cells > 0 && pushes)
+        if (updates > 0 && cells > 0 && pushes)
             call.fetch(cells, here, pushes);
     }
-    if (!call.fine() && pushes)
-        fill_with_nan(pushes, cells);
+    call.blank_unless_fine(cells, pushes);
 }
 
 void sg_cuda_rows_observe(const sg_rows *base, size_t first, size_t count,
@@ -210,13 +182,10 @@ void sg_cuda_rows_observe(const sg_rows *base, size_t first, size_t count,
     sg_cuda_rows *rows = of(base);
     if (count == 0)
         return;
-    if (call.open(aligned(count * sizeof *observation), 0)) {
-        sg_row_observation *here = call.on_desk<sg_row_observation>(count);
-        call.check(
-            sg_cuda_rows_queue_observe(rows->table, {first, count}, call.there(here), rows->stream),
-            "observing rows of logits");
-        if (call.fine())
-            call.fetch(count, here, observation);
+    if (call.open(sg_cuda_bytes<sg_row_observation>(count), 0)) {
+        call.answer(count, observation, "observing rows of logits", [&](sg_row_observation *there) {
+            return sg_cuda_rows_queue_observe(rows->table, {first, count}, there, call.stream());
+        });
     }
     double nan = (double)NAN;
     for (size_t s = 0; s < count && !call.fine(); s++)
@@ -229,17 +198,14 @@ void sg_cuda_rows_collision(const sg_rows *base, size_t first, size_t count, dou
     sg_cuda_rows *rows = of(base);
     if (count == 0)
         return;
-    if (call.open(aligned(count * sizeof *collision), aligned(count * sizeof(sg_row_job)))) {
-        double *here = call.on_desk<double>(count);
-        call.check(sg_cuda_rows_queue_collision(rows->table, {first, count},
-                                                call.in_room<sg_row_job>(count), call.there(here),
-                                                rows->stream),
-                   "observing rows of logits");
-        if (call.fine())
-            call.fetch(count, here, collision);
+    if (call.open(sg_cuda_bytes<double>(count), sg_cuda_bytes<sg_row_job>(count))) {
+        sg_row_job *jobs = call.in_room<sg_row_job>(count);
+        call.answer(count, collision, "observing rows of logits", [&](double *there) {
+            return sg_cuda_rows_queue_collision(rows->table, {first, count}, jobs, there,
+                                                call.stream());
+        });
     }
-    if (!call.fine())
-        fill_with_nan(collision, count);
+    call.blank_unless_fine(count, collision);
 }
 
 void sg_cuda_rows_masses(const sg_rows *base, size_t sets, const size_t *state, const size_t *start,
@@ -250,20 +216,16 @@ void sg_cuda_rows_masses(const sg_rows *base, size_t sets, const size_t *state, 
     if (sets == 0)
         return;
     size_t n = start[sets];
-    if (call.open(aligned(sets * sizeof *state) + aligned((sets + 1) * sizeof *start) +
-                      aligned(n * sizeof *tokens) + aligned(sets * sizeof *mass),
+    if (call.open(sg_cuda_bytes<size_t>(sets) + sg_cuda_bytes<size_t>(sets + 1) +
+                      sg_cuda_bytes<int32_t>(n) + sg_cuda_bytes<double>(sets),
                   0)) {
         const size_t *states = call.put(sets, state), *starts = call.put(sets + 1, start);
         const int32_t *all = call.put(n, tokens);
         call.send();
-        double *here = call.on_desk<double>(sets);
-        if (call.fine())
-            call.check(sg_cuda_rows_queue_masses(rows->table, sets, states, starts, all,
-                                                 call.there(here), rows->stream),
-                       "adding up probabilities");
-        if (call.fine())
-            call.fetch(sets, here, mass);
+        call.answer(sets, mass, "adding up probabilities", [&](double *there) {
+            return sg_cuda_rows_queue_masses(rows->table, sets, states, starts, all, there,
+                                             call.stream());
+        });
     }
-    if (!call.fine())
-        fill_with_nan(mass, sets);
+    call.blank_unless_fine(sets, mass);
 }

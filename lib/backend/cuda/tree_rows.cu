@@ -1,38 +1,30 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* A tree's rows on the device: their memory, and the methods of backend/tree_rows.h. What the host gives goes
  * over a desk in page-locked memory, in one copy a call; only calls that return numbers wait. */
-#include "backend/cuda/launch.h"
+#include "backend/cuda/desk.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "backend/cuda/tree_rows.h"
 
 namespace
 {
 
-/* Memory of the device beside the rows, which grows as it is needed. */
-enum room { ROOM_SAMPLES, ROOM_QUESTIONS, ROOM_ANSWERS, ROOMS };
+const sg_cuda_desk_words words = {"making a tree", "what is asked of a tree",
+                                  "copying to the device", "copying from the device",
+                                  "computing on a tree"};
 
 struct cuda_tree {
     sg_tree_rows base;
     char name[32];
     sg_cuda_tree_table table;
-    sg_cuda_stream *stream;
+    sg_cuda_desk desk;
     char *block; /* all arrays of the table */
     size_t real, part_bytes, norms_bytes;
-    char *norms; /* mass, offset, total and log_norm, one after the other */
-    struct {
-        char *at;
-        size_t bytes;
-    } rooms[ROOMS];
-    char *desk;
-    size_t desk_bytes;
-    cudaEvent_t sent;             /* what lay on the desk has been copied */
+    char *norms;                  /* mass, offset, total and log_norm, one after the other */
     sg_cuda_tree_samples samples; /* of the update under way */
-    sg_status failed;
-    sg_error error;
+    sg_cuda_room samples_room;    /* which other calls leave alone */
 };
 
 cuda_tree *of(const sg_tree_rows *rows)
@@ -40,155 +32,58 @@ cuda_tree *of(const sg_tree_rows *rows)
     return (cuda_tree *)(uintptr_t)rows;
 }
 
-size_t aligned(size_t bytes)
-{
-    return (bytes + 255) / 256 * 256;
-}
-
-/* One call of the host. It remembers the first failure. */
-struct call {
+/* Answers may be long, so they have a place in the room and none on the desk. */
+struct tree_call : sg_cuda_call {
     cuda_tree *tree;
-    sg_error error;
-    sg_status status;
-    size_t used; /* of the desk */
-    enum room to;
 
-    explicit call(const sg_tree_rows *rows) : tree(of(rows)), used(0), to(ROOM_QUESTIONS)
+    explicit tree_call(const sg_tree_rows *rows) : sg_cuda_call(&of(rows)->desk), tree(of(rows))
     {
-        status = tree->failed;
-        if (status == SG_OK)
-            status = sg_cuda_use(&error);
-    }
-    call(const call &) = delete;
-    call &operator=(const call &) = delete;
-    ~call()
-    {
-        if (tree->failed == SG_OK && status != SG_OK) {
-            tree->failed = status;
-            tree->error = error;
-        }
-    }
-    bool fine() const
-    {
-        return status == SG_OK;
-    }
-    void check(cudaError_t code, const char *doing)
-    {
-        if (fine())
-            status = sg_cuda_check(code, doing, &error);
-    }
-    /* Room for n things; NULL when there is none. */
-    template <typename T> T *take(enum room which, size_t n)
-    {
-        size_t bytes = n * sizeof(T);
-        if (fine() && bytes > tree->rooms[which].bytes) {
-            size_t size = 4096;
-            while (size < bytes)
-                size *= 2;
-            check(cudaStreamSynchronize(tree->stream), "computing on a tree");
-            sg_cuda_free(tree->rooms[which].at);
-            tree->rooms[which].at = nullptr;
-            tree->rooms[which].bytes = 0;
-            if (fine())
-                status = sg_cuda_alloc((void **)&tree->rooms[which].at, size,
-                                       "what is asked of a tree", &error);
-            if (fine())
-                tree->rooms[which].bytes = size;
-        }
-        return fine() ? (T *)tree->rooms[which].at : nullptr;
-    }
-    /* An empty desk of this size, whose things go to a room that has `more` bytes behind them. */
-    bool open(enum room which, size_t bytes, size_t more = 0)
-    {
-        to = which;
-        used = 0;
-        take<char>(which, bytes + more);
-        check(cudaEventSynchronize(tree->sent), "copying to the device");
-        if (fine() && bytes > tree->desk_bytes) {
-            size_t size = 4096;
-            while (size < bytes)
-                size *= 2;
-            if (tree->desk)
-                check(cudaFreeHost(tree->desk), "giving page-locked memory back");
-            tree->desk = nullptr;
-            tree->desk_bytes = 0;
-            if (fine())
-                check(cudaMallocHost((void **)&tree->desk, size), "taking page-locked memory");
-            if (fine())
-                tree->desk_bytes = size;
-        }
-        return fine();
-    }
-    /* Puts n things onto the desk; the device's place. They go with the next send. */
-    template <typename T> const T *put(size_t n, const T *things)
-    {
-        const T *there = (const T *)(tree->rooms[to].at + used);
-        if (n > 0)
-            memcpy(tree->desk + used, things, n * sizeof(T));
-        used += aligned(n * sizeof(T));
-        return there;
-    }
-    void send()
-    {
-        if (used == 0)
-            return;
-        check(cudaMemcpyAsync(tree->rooms[to].at, tree->desk, used, cudaMemcpyHostToDevice,
-                              tree->stream),
-              "copying to the device");
-        check(cudaEventRecord(tree->sent, tree->stream), "copying to the device");
     }
     /* Waits for n things. */
-    template <typename T> void fetch(size_t n, const T *there, T *things)
+    template <typename T> void bring(size_t n, const T *there, T *things)
     {
-        if (fine())
-            status = sg_cuda_from_device(things, there, n * sizeof(T), tree->stream, &error);
+        down(things, there, n * sizeof(T));
     }
 };
 
-template <typename T> size_t bytes_of(size_t n)
-{
-    return aligned(n * sizeof(T));
-}
-
-void fill_with_nan(void *numbers, size_t bytes)
-{
-    for (size_t i = 0; i < bytes / sizeof(double); i++)
-        ((double *)numbers)[i] = (double)NAN;
-}
-
 sg_status status_of(const sg_tree_rows *rows, sg_error *error)
 {
-    const cuda_tree *tree = of(rows);
-    return tree->failed == SG_OK ? SG_OK : sg_fail(error, tree->failed, "%s", tree->error.message);
+    return tree_call(rows).say(error);
 }
 
 /* ---- Rows in and out ---- */
 
+/* Numbers of the vocabulary on the device; NULL if the call has failed. */
+const double *send_row(tree_call &c, const double *numbers)
+{
+    size_t n = c.tree->base.config.vocabulary;
+    if (!c.open(sg_cuda_bytes<double>(n), 0))
+        return nullptr;
+    const double *there = c.put(n, numbers);
+    c.send();
+    return c.fine() ? there : nullptr;
+}
+
 void fill(sg_tree_rows *rows, const double *logits)
 {
-    call c(rows);
-    size_t n = rows->config.vocabulary;
-    if (!c.open(ROOM_QUESTIONS, bytes_of<double>(n)))
-        return;
-    const double *there = c.put(n, logits);
-    c.send();
-    if (c.fine())
-        c.check(sg_cuda_tree_queue_fill(c.tree->table, there, c.tree->stream), "filling a tree");
+    tree_call c(rows);
+    const double *there = send_row(c, logits);
+    if (there)
+        c.check(sg_cuda_tree_queue_fill(c.tree->table, there, c.stream()), "filling a tree");
 }
 
 void read_numbers(const sg_tree_rows *rows, const void *array, size_t row, bool with_bias,
                   double *numbers)
 {
-    call c(rows);
+    tree_call c(rows);
     size_t n = rows->config.vocabulary;
-    double *there = c.take<double>(ROOM_ANSWERS, n);
-    if (c.fine())
-        c.check(
-            sg_cuda_tree_queue_read(c.tree->table, array, row, with_bias, there, c.tree->stream),
-            "reading a row of a tree");
-    c.fetch(n, there, numbers);
-    if (!c.fine())
-        fill_with_nan(numbers, n * sizeof *numbers);
+    if (c.open(0, sg_cuda_bytes<double>(n))) {
+        double *there = c.in_room<double>(n);
+        c.check(sg_cuda_tree_queue_read(c.tree->table, array, row, with_bias, there, c.stream()),
+                "reading a row of a tree");
+        c.bring(n, there, numbers);
+    }
+    c.blank_unless_fine(n, numbers);
 }
 
 void read_row(const sg_tree_rows *rows, sg_tree_part part, size_t row, double *numbers)
@@ -208,14 +103,10 @@ void logits_of(const sg_tree_rows *rows, size_t state, double *z)
 
 void write_row(sg_tree_rows *rows, size_t row, const double *theta)
 {
-    call c(rows);
-    size_t n = rows->config.vocabulary;
-    if (!c.open(ROOM_QUESTIONS, bytes_of<double>(n)))
-        return;
-    const double *there = c.put(n, theta);
-    c.send();
-    if (c.fine())
-        c.check(sg_cuda_tree_queue_write(c.tree->table, row, there, c.tree->stream),
+    tree_call c(rows);
+    const double *there = send_row(c, theta);
+    if (there)
+        c.check(sg_cuda_tree_queue_write(c.tree->table, row, there, c.stream()),
                 "writing a row of a tree");
 }
 
@@ -225,47 +116,23 @@ void write_row(sg_tree_rows *rows, size_t row, const double *theta)
 void copy(sg_tree_rows *rows, const sg_tree_rows *source, bool moments)
 {
     const char *doing = "copying a tree";
-    call c(rows);
-    cuda_tree *to = of(rows), *from = of(source);
-    if (c.fine() && from->failed != SG_OK) {
-        c.status = from->failed;
-        c.error = from->error;
-    }
-    if (!c.fine())
-        return;
+    sg_error why;
+    sg_status source_status = status_of(source, &why);
+    tree_call c(rows);
+    cuda_tree *to = c.tree, *from = of(source);
     size_t arrays = moments ? sg_optimizer_arrays(rows->config.optimizer) : 1;
-    cudaEvent_t ready = nullptr, done = nullptr;
-    c.check(cudaEventCreateWithFlags(&ready, cudaEventDisableTiming), doing);
-    if (c.fine())
-        c.check(cudaEventCreateWithFlags(&done, cudaEventDisableTiming), doing);
-    if (c.fine())
-        c.check(cudaEventRecord(ready, from->stream), doing);
-    if (c.fine())
-        c.check(cudaStreamWaitEvent(to->stream, ready, 0), doing);
-    if (c.fine())
-        c.check(cudaMemcpyAsync(to->block, from->block, arrays * to->part_bytes,
-                                cudaMemcpyDeviceToDevice, to->stream),
-                doing);
-    if (c.fine())
-        c.check(cudaMemcpyAsync(to->norms, from->norms, to->norms_bytes, cudaMemcpyDeviceToDevice,
-                                to->stream),
-                doing);
-    if (c.fine())
-        c.check(cudaEventRecord(done, to->stream), doing);
-    if (c.fine())
-        c.check(cudaStreamWaitEvent(from->stream, done, 0), doing);
-    if (ready)
-        cudaEventDestroy(ready);
-    if (done)
-        cudaEventDestroy(done);
+    c.share(source_status, why);
+    c.order(from->desk.stream, c.stream(), doing);
+    c.copy(to->block, from->block, arrays * to->part_bytes, doing);
+    c.copy(to->norms, from->norms, to->norms_bytes, doing);
+    c.order(c.stream(), from->desk.stream, doing);
 }
 
 void forget(sg_tree_rows *rows)
 {
-    call c(rows);
+    tree_call c(rows);
     size_t moments = sg_optimizer_arrays(rows->config.optimizer) - 1, part = c.tree->part_bytes;
-    if (c.fine())
-        c.status = sg_cuda_zero(c.tree->block + part, moments * part, c.tree->stream, &c.error);
+    c.zero(c.tree->block + part, moments * part);
 }
 
 /* Bytes of an array without what aligns the next one. */
@@ -279,24 +146,21 @@ size_t save(const sg_tree_rows *rows, void *to)
     size_t arrays = sg_optimizer_arrays(rows->config.optimizer), bytes = saved_bytes(of(rows));
     if (!to)
         return arrays * bytes;
-    call c(rows);
+    tree_call c(rows);
     for (size_t k = 0; k < arrays; k++)
-        c.fetch(bytes, (const char *)c.tree->block + k * c.tree->part_bytes,
-                (char *)to + k * bytes);
+        c.down((char *)to + k * bytes, c.tree->block + k * c.tree->part_bytes, bytes);
     return c.fine() ? arrays * bytes : 0;
 }
 
 void load(sg_tree_rows *rows, const void *from)
 {
-    call c(rows);
+    tree_call c(rows);
     size_t arrays = sg_optimizer_arrays(rows->config.optimizer), bytes = saved_bytes(c.tree);
-    for (size_t k = 0; k < arrays && c.fine(); k++)
-        c.status =
-            sg_cuda_to_device(c.tree->block + k * c.tree->part_bytes,
-                              (const char *)from + k * bytes, bytes, c.tree->stream, &c.error);
+    for (size_t k = 0; k < arrays; k++)
+        c.up(c.tree->block + k * c.tree->part_bytes, (const char *)from + k * bytes, bytes);
     if (c.fine())
         c.check(sg_cuda_tree_queue_normalise(c.tree->table, {nullptr, 0, rows->config.states},
-                                             c.tree->stream),
+                                             c.stream()),
                 "loading a tree");
 }
 
@@ -305,127 +169,123 @@ void load(sg_tree_rows *rows, const void *from)
 void draw(const sg_tree_rows *rows, size_t n, const size_t *state, const double *uniforms,
           int32_t *tokens, double *log_prob)
 {
-    call c(rows);
-    double *values = c.take<double>(ROOM_ANSWERS, 2 * n);
-    int32_t *drawn = (int32_t *)(values + n);
-    if (c.open(ROOM_QUESTIONS, bytes_of<size_t>(n) + bytes_of<double>(n))) {
+    tree_call c(rows);
+    if (c.open(sg_cuda_bytes<size_t>(n) + sg_cuda_bytes<double>(n),
+               sg_cuda_bytes<double>(n) + sg_cuda_bytes<int32_t>(n))) {
         const size_t *states = c.put(n, state);
         const double *u = c.put(n, uniforms);
+        double *values = c.in_room<double>(n);
+        int32_t *drawn = c.in_room<int32_t>(n);
         c.send();
         if (c.fine())
-            c.check(
-                sg_cuda_tree_queue_draw(c.tree->table, n, states, u, drawn, values, c.tree->stream),
-                "drawing tokens");
-        c.fetch(n, values, log_prob);
-        c.fetch(n, drawn, tokens);
+            c.check(sg_cuda_tree_queue_draw(c.tree->table, n, states, u, drawn, values, c.stream()),
+                    "drawing tokens");
+        c.bring(n, values, log_prob);
+        c.bring(n, drawn, tokens);
     }
-    if (c.fine())
-        return;
-    memset(tokens, 0, n * sizeof *tokens);
-    fill_with_nan(log_prob, n * sizeof *log_prob);
+    c.blank_unless_fine(n, log_prob);
+    if (!c.fine())
+        memset(tokens, 0, n * sizeof *tokens);
 }
 
 void log_prob_of(const sg_tree_rows *rows, size_t n, const size_t *state, const int32_t *tokens,
                  double *log_prob)
 {
-    call c(rows);
-    double *values = c.take<double>(ROOM_ANSWERS, n);
-    if (c.open(ROOM_QUESTIONS, bytes_of<size_t>(n) + bytes_of<int32_t>(n))) {
+    tree_call c(rows);
+    if (c.open(sg_cuda_bytes<size_t>(n) + sg_cuda_bytes<int32_t>(n), sg_cuda_bytes<double>(n))) {
         const size_t *states = c.put(n, state);
         const int32_t *said = c.put(n, tokens);
+        double *values = c.in_room<double>(n);
         c.send();
         if (c.fine())
-            c.check(
-                sg_cuda_tree_queue_log_prob(c.tree->table, n, states, said, values, c.tree->stream),
-                "computing log-probabilities");
-        c.fetch(n, values, log_prob);
+            c.check(sg_cuda_tree_queue_log_prob(c.tree->table, n, states, said, values, c.stream()),
+                    "computing log-probabilities");
+        c.bring(n, values, log_prob);
     }
-    if (!c.fine())
-        fill_with_nan(log_prob, n * sizeof *log_prob);
+    c.blank_unless_fine(n, log_prob);
 }
 
 void head_of(const sg_tree_rows *rows, size_t first, size_t count, double *log_prob,
              double *log_norm)
 {
-    call c(rows);
+    tree_call c(rows);
     size_t n = count * rows->config.head;
-    double *values = c.take<double>(ROOM_ANSWERS, n);
-    if (c.fine())
-        c.check(sg_cuda_tree_queue_head(c.tree->table, first, count, values, c.tree->stream),
+    if (c.open(0, sg_cuda_bytes<double>(n))) {
+        double *values = c.in_room<double>(n);
+        c.check(sg_cuda_tree_queue_head(c.tree->table, first, count, values, c.stream()),
                 "computing log-probabilities");
-    c.fetch(n, values, log_prob);
-    c.fetch(count, c.tree->table.log_norm + first, log_norm);
-    if (c.fine())
-        return;
-    fill_with_nan(log_prob, n * sizeof *log_prob);
-    fill_with_nan(log_norm, count * sizeof *log_norm);
+        c.bring(n, values, log_prob);
+        c.bring(count, (const double *)c.tree->table.log_norm + first, log_norm);
+    }
+    c.blank_unless_fine(n, log_prob);
+    c.blank_unless_fine(count, log_norm);
 }
 
 void observe(const sg_tree_rows *rows, sg_tree_look *look)
 {
-    call c(rows);
+    tree_call c(rows);
     size_t states = rows->config.states;
-    sg_tree_look *there = c.take<sg_tree_look>(ROOM_ANSWERS, states);
-    if (c.fine())
-        c.check(sg_cuda_tree_queue_observe(c.tree->table, there, c.tree->stream),
-                "observing a tree");
-    c.fetch(states, there, look);
-    if (!c.fine())
-        fill_with_nan(look, states * sizeof *look);
+    if (c.open(0, sg_cuda_bytes<sg_tree_look>(states))) {
+        sg_tree_look *there = c.in_room<sg_tree_look>(states);
+        c.check(sg_cuda_tree_queue_observe(c.tree->table, there, c.stream()), "observing a tree");
+        c.bring(states, there, look);
+    }
+    c.blank_unless_fine(states, look);
 }
 
 /* ---- Updates ---- */
 
 void gradient(sg_tree_rows *rows, const sg_tree_samples *samples, double *norm2)
 {
-    call c(rows);
+    tree_call c(rows);
+    cuda_tree *tree = c.tree;
     size_t count = samples->count, n = samples->start[count];
-    size_t desk = bytes_of<size_t>(count) + bytes_of<size_t>(count + 1) + bytes_of<double>(count) +
-                  bytes_of<int32_t>(n) + bytes_of<double>(n);
-    double *norms = c.take<double>(ROOM_ANSWERS, count + 1);
-    if (c.open(ROOM_SAMPLES, desk, count * (c.tree->table.tiles + 1) * sizeof(size_t))) {
-        sg_cuda_tree_samples *there = &c.tree->samples;
+    size_t desk = sg_cuda_bytes<size_t>(count) + sg_cuda_bytes<size_t>(count + 1) +
+                  sg_cuda_bytes<double>(count) + sg_cuda_bytes<int32_t>(n) +
+                  sg_cuda_bytes<double>(n);
+    size_t spans = count * (tree->table.tiles + 1) * sizeof(size_t);
+    if (c.lay(&tree->samples_room, desk, desk + spans) &&
+        c.grow(&tree->desk.room, sg_cuda_bytes<double>(count + 1))) {
+        sg_cuda_tree_samples *there = &tree->samples;
         there->count = count;
         there->state = c.put(count, samples->state);
         there->start = c.put(count + 1, samples->start);
         there->diffuse = c.put(count, samples->diffuse);
         there->tokens = c.put(n, samples->tokens);
         there->pushes = c.put(n, samples->pushes);
-        there->span = (size_t *)(c.tree->rooms[ROOM_SAMPLES].at + desk);
+        there->span = (size_t *)(tree->samples_room.at + desk);
+        double *norms = norm2 ? c.in_room<double>(count + 1) : nullptr;
         c.send();
         if (c.fine())
-            c.check(sg_cuda_tree_queue_spans(c.tree->table, *there, c.tree->stream),
+            c.check(sg_cuda_tree_queue_spans(tree->table, *there, c.stream()),
                     "sorting the samples of a tree");
         if (c.fine())
-            c.check(sg_cuda_tree_queue_gradient(c.tree->table, *there, norm2 ? norms : nullptr,
-                                                c.tree->stream),
+            c.check(sg_cuda_tree_queue_gradient(tree->table, *there, norms, c.stream()),
                     "computing the gradient of a tree");
         if (norm2)
-            c.fetch(count + 1, norms, norm2);
+            c.bring(count + 1, norms, norm2);
     }
-    if (!c.fine() && norm2)
-        fill_with_nan(norm2, (count + 1) * sizeof *norm2);
+    c.blank_unless_fine(count + 1, norm2);
 }
 
 void step(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step *how,
           sg_tree_sums *sums)
 {
-    call c(rows);
-    size_t count = samples->count;
-    const double *rate = nullptr;
-    sg_tree_sums *there = sums ? c.take<sg_tree_sums>(ROOM_ANSWERS, count + 1) : nullptr;
-    if (how->rate && c.open(ROOM_QUESTIONS, bytes_of<double>(count + 1))) {
-        rate = c.put(count + 1, how->rate);
+    tree_call c(rows);
+    size_t n = samples->count + 1;
+    if (c.open(how->rate ? sg_cuda_bytes<double>(n) : 0,
+               sums ? sg_cuda_bytes<sg_tree_sums>(n) : 0)) {
+        const double *rate = how->rate ? c.put(n, how->rate) : nullptr;
+        sg_tree_sums *there = sums ? c.in_room<sg_tree_sums>(n) : nullptr;
         c.send();
+        if (c.fine())
+            c.check(sg_cuda_tree_queue_step(c.tree->table, c.tree->samples, how->rule, rate, there,
+                                            c.stream()),
+                    "updating a tree");
+        if (sums)
+            c.bring(n, there, sums);
     }
-    if (c.fine())
-        c.check(sg_cuda_tree_queue_step(c.tree->table, c.tree->samples, how->rule, rate, there,
-                                        c.tree->stream),
-                "updating a tree");
-    if (sums)
-        c.fetch(count + 1, (const sg_tree_sums *)there, sums);
-    if (!c.fine() && sums)
-        fill_with_nan(sums, (count + 1) * sizeof *sums);
+    c.blank_unless_fine(n, sums);
 }
 
 /* ---- Memory ---- */
@@ -433,17 +293,9 @@ void step(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step
 void release(sg_tree_rows *rows)
 {
     cuda_tree *tree = of(rows);
-    (void)sg_cuda_use(nullptr);
-    if (tree->stream)
-        (void)sg_cuda_stream_wait(tree->stream, nullptr);
+    tree->desk.end();
     sg_cuda_free(tree->block);
-    for (int k = 0; k < ROOMS; k++)
-        sg_cuda_free(tree->rooms[k].at);
-    if (tree->desk && cudaFreeHost(tree->desk) != cudaSuccess)
-        (void)cudaGetLastError();
-    if (tree->sent && cudaEventDestroy(tree->sent) != cudaSuccess)
-        (void)cudaGetLastError();
-    sg_cuda_stream_free(tree->stream);
+    sg_cuda_free(tree->samples_room.at);
     free(tree);
 }
 
@@ -460,7 +312,7 @@ struct layout {
     template <typename T> T *place(size_t n)
     {
         T *at = (T *)(block + used);
-        used += bytes_of<T>(n);
+        used += sg_cuda_bytes<T>(n);
         return at;
     }
 };
@@ -472,7 +324,7 @@ size_t lay_out(cuda_tree *tree, char *block)
     sg_cuda_tree_table &table = tree->table;
     size_t arrays = sg_optimizer_arrays(config.optimizer), cells = config.states * table.tiles;
     layout all = {block, 0};
-    tree->part_bytes = aligned(saved_bytes(tree));
+    tree->part_bytes = sg_cuda_aligned(saved_bytes(tree));
     char *parts = all.place<char>(arrays * tree->part_bytes);
     table.theta = parts;
     table.m = arrays > 1 ? parts + tree->part_bytes : nullptr;
@@ -500,10 +352,7 @@ sg_status take_memory(cuda_tree *tree, sg_error *error)
              config.vocabulary);
     sg_status status = sg_cuda_describe(&facts, error);
     if (status == SG_OK)
-        status = sg_cuda_stream_alloc(&tree->stream, error);
-    if (status == SG_OK)
-        status = sg_cuda_check(cudaEventCreateWithFlags(&tree->sent, cudaEventDisableTiming),
-                               "making a tree", error);
+        status = tree->desk.start(error);
     size_t bytes = lay_out(tree, nullptr);
     if (status == SG_OK)
         status = sg_cuda_alloc((void **)&tree->block, bytes, what, error);
@@ -512,7 +361,7 @@ sg_status take_memory(cuda_tree *tree, sg_error *error)
     lay_out(tree, tree->block);
     snprintf(tree->name, sizeof tree->name, "cuda/sm_%d%d", facts.major, facts.minor);
     tree->base.name = tree->name;
-    return sg_cuda_zero(tree->block, bytes, tree->stream, error);
+    return sg_cuda_zero(tree->block, bytes, tree->desk.stream, error);
 }
 
 } // namespace
@@ -527,6 +376,7 @@ extern "C" sg_status sg_cuda_tree_rows_alloc(sg_tree_rows **rows, const sg_tree_
     cuda_tree *tree = (cuda_tree *)calloc(1, sizeof *tree);
     if (!tree)
         return sg_fail(error, SG_ENOMEM, "not enough memory for a tree");
+    tree->desk.init(&words);
     tree->base.methods = &methods;
     tree->base.config = *config;
     tree->real = config->precision == SG_FP32 ? sizeof(float) : sizeof(double);
