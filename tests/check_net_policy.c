@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "answers.h"
 #include "core/rng.h"
 #include "policy/net_policy.h"
 #include "run_suites.h"
@@ -55,31 +56,16 @@ static sg_policy *policy_new(int which)
     return policy;
 }
 
-typedef struct answers {
-    uint32_t prompt[COUNT], sample[COUNT], length[COUNT];
-    int32_t tokens[COUNT * ROOM];
-    double log_prob[COUNT * ROOM], push[COUNT * ROOM];
-    sg_responses responses;
-} answers;
-
 static answers *answers_new(void)
 {
-    answers *a = calloc(1, sizeof *a);
+    answers *a = malloc(sizeof *a);
+    answers_init(a, COUNT, ROOM, PROMPTS);
+    answers_push(a);
     for (uint32_t i = 0; i < COUNT; i++) {
-        a->prompt[i] = i / 8;
+        a->prompt[i] = i / 8; /* sorted */
         a->sample[i] = i % 8;
-        for (uint32_t t = 0; t < ROOM; t++)
-            a->push[i * ROOM + t] =
-                sg_rng_uniform((sg_address){1, SG_STREAM_SYNTHETIC, 0, 0, i, t}) - 0.4;
     }
-    a->responses = (sg_responses){COUNT, ROOM, a->prompt, a->sample, a->length, a->tokens};
     return a;
-}
-
-static void draw(sg_policy *policy, answers *a)
-{
-    sg_policy_draw how = {5, SG_STREAM_ROLLOUT, 2, SG_SAMPLER_PLAIN};
-    ck_assert(!policy->methods->draw(policy, &how, &a->responses, a->log_prob, NULL));
 }
 
 static double weighted(sg_policy *policy, answers *a)
@@ -97,7 +83,7 @@ START_TEST(draws_have_the_log_probabilities_that_are_asked_for_later)
     sg_policy *policy = policy_new(_i);
     answers *a = answers_new();
     double drawn[COUNT * ROOM];
-    draw(policy, a);
+    answers_draw(a, policy, 5, 2);
     memcpy(drawn, a->log_prob, sizeof drawn);
     weighted(policy, a);
     ck_assert_mem_eq(drawn, a->log_prob, sizeof drawn);
@@ -113,7 +99,7 @@ START_TEST(updates_follow_the_gradient)
 {
     sg_policy *policy = policy_new(0);
     answers *a = answers_new();
-    draw(policy, a);
+    answers_draw(a, policy, 5, 2);
     double before = weighted(policy, a);
     sg_policy_step step = {.optimizer = {.kind = SG_SGD, .lr = 1e-6}, .time = 1};
     sg_policy_change change;
@@ -214,7 +200,7 @@ START_TEST(saved_policies_and_clones_continue_bit_for_bit)
     sg_policy *policy = policy_new(1), *loaded = policy_new(1), *cloned;
     answers *a = answers_new();
     sg_error error;
-    draw(policy, a);
+    answers_draw(a, policy, 5, 2);
     sg_policy_step step = {.optimizer = {.kind = SG_ADAM, .lr = 0.01}, .time = 1};
     ck_assert(!policy->methods->update(policy, &step, &a->responses, a->push, NULL, NULL));
     size_t size = policy->methods->save(policy, NULL);
@@ -254,7 +240,7 @@ START_TEST(replay_keeps_the_experts_of_the_rollout)
     sg_error error;
     uint64_t routes[COUNT * ROOM], now[COUNT * ROOM];
     double gates;
-    draw(policy, a);
+    answers_draw(a, policy, 5, 2);
     double first = weighted(policy, a), drawn[COUNT * ROOM];
     memcpy(drawn, a->log_prob, sizeof drawn);
     ck_assert(!sg_net_policy_routes(policy, &a->responses, routes, &gates, &error));
@@ -295,7 +281,7 @@ START_TEST(only_learning_replays)
     uint64_t routes[COUNT * ROOM];
     double expected[2][PROMPTS], replayed[PROMPTS];
     sg_policy_observation seen[2];
-    draw(policy, a);
+    answers_draw(a, policy, 5, 2);
     ck_assert(!sg_net_policy_routes(policy, &a->responses, routes, NULL, NULL));
     for (size_t i = 0; i < COUNT * ROOM; i++)
         routes[i] = (routes[i] << 1 | routes[i] >> 7) & 0xff; /* other experts */
@@ -327,7 +313,7 @@ START_TEST(projections_take_the_push_from_unsampled_tokens)
         const sg_tensor *bias = sg_net_tensor(net, "bias");
         sg_policy_step step = {.optimizer = {.kind = SG_SGD, .lr = 0.1}, .time = 1};
         step.projection = (sg_projection)projection;
-        draw(policy, a);
+        answers_draw(a, policy, 5, 2);
         for (size_t i = 0; i < COUNT * ROOM; i++)
             ck_assert_int_ne(a->tokens[i], V - 1);
         ck_assert(!sg_net_fetch(net, NULL));
@@ -357,7 +343,7 @@ START_TEST(the_head_alone_is_projected)
     for (int k = 0; k < KINDS; k++) {
         policy[k] = policy_new(0);
         net[k] = sg_net_policy_net(policy[k]);
-        draw(policy[k], a);
+        answers_draw(a, policy[k], 5, 2);
         sg_policy_step step = {.optimizer = {.kind = SG_SGD, .lr = 0.1}, .time = 1};
         step.projection = kinds[k];
         ck_assert(
@@ -404,7 +390,7 @@ START_TEST(the_output_layer_is_watched)
     sg_error error;
     ck_assert(!sg_net_policy_alloc(&policy, &shape, &error));
     ck_assert(!policy->methods->clone(policy, &old, &error));
-    draw(policy, a);
+    answers_draw(a, policy, 5, 2);
     sg_policy_observation look;
     sg_policy_change change;
     ck_assert(!policy->methods->observe(policy, &reward, &look, &error));

@@ -7,6 +7,7 @@
 #include <omp.h>
 #endif
 
+#include "answers.h"
 #include "core/rng.h"
 #include "policy/tree.h"
 #include "run_suites.h"
@@ -211,30 +212,6 @@ static void pair_clear(pair *x)
 
 enum { COUNT = 12, ROOM = 5 };
 
-typedef struct answers {
-    sg_responses r;
-    uint32_t prompt[COUNT], sample[COUNT], length[COUNT];
-    int32_t tokens[COUNT * ROOM];
-    double log_prob[COUNT * ROOM], pushes[COUNT * ROOM];
-} answers;
-
-static void answers_init(answers *a, const sg_tree_shape *shape)
-{
-    memset(a, 0, sizeof *a);
-    for (uint32_t i = 0; i < COUNT; i++) {
-        a->prompt[i] = i % (uint32_t)shape->prompts; /* not sorted */
-        a->sample[i] = i / (uint32_t)shape->prompts;
-    }
-    a->r = (sg_responses){COUNT, ROOM, a->prompt, a->sample, a->length, a->tokens};
-}
-
-static void draw(sg_policy *tree, answers *a, uint32_t step)
-{
-    sg_policy_draw how = {
-        .seed = 3, .stream = SG_STREAM_ROLLOUT, .step = step, .sampler = SG_SAMPLER_PLAIN};
-    ck_assert_int_eq(tree->methods->draw(tree, &how, &a->r, a->log_prob, NULL), SG_OK);
-}
-
 static void assert_near(double mine, double theirs, double tolerance, const char *what)
 {
     ck_assert_msg(fabs(mine - theirs) <= tolerance * (1 + fabs(theirs)), "%s: %.17g, twin %.17g",
@@ -299,20 +276,21 @@ START_TEST(training_equals_the_naive_tree)
     bool exact = shape.precision == SG_FP64;
     double tolerance = exact ? 1e-11 : 2e-4;
     pair_init(&x, shape);
-    answers_init(&a, &shape);
+    answers_init(&a, COUNT, ROOM, shape.prompts);
     for (uint32_t step = 1; step <= 8; step++) {
-        draw(x.tree, &a, step);
+        answers_draw(&a, x.tree, 3, step);
         ck_assert_double_le(compare_draws(&x, &a, step), exact ? 1e-11 : 1e-4);
         for (uint32_t i = 0; i < COUNT * ROOM; i++)
-            a.pushes[i] = 0.1 * normal(step, 5, i);
+            a.push[i] = 0.1 * normal(step, 5, i);
         bool adam = shape.optimizer == SG_ADAM || shape.optimizer == SG_ADAMW;
         double lr = adam ? 0.05 : shape.optimizer == SG_COUPLED_ADAM ? 0.005 : 0.4;
         sg_policy_step how = {.optimizer = {shape.optimizer, lr, 0.8, 0.95, 1e-8, 0.3},
                               .time = step,
                               .clip_norm = step % 2 == 0 ? 0.1 : 0};
         sg_policy_change mine, theirs;
-        ck_assert_int_eq(x.tree->methods->update(x.tree, &how, &a.r, a.pushes, &mine, NULL), SG_OK);
-        naive_update(&x.n, (int)step, lr, how.clip_norm, &a.r, a.pushes, &theirs);
+        ck_assert_int_eq(x.tree->methods->update(x.tree, &how, &a.responses, a.push, &mine, NULL),
+                         SG_OK);
+        naive_update(&x.n, (int)step, lr, how.clip_norm, &a.responses, a.push, &theirs);
 #define SAME(field) assert_near(mine.field, theirs.field, tolerance, #field)
         SAME(kl_old_new);
         SAME(kl_new_old);
@@ -398,7 +376,7 @@ static everything enumerate(const pair *x, const sg_reward *reward, answers *all
             all->prompt[*count] = (uint32_t)prompt;
             for (size_t t = 0; t < T; t++) {
                 all->tokens[*count * ROOM + t] = tokens[t];
-                all->pushes[*count * ROOM + t] = probability * earned;
+                all->push[*count * ROOM + t] = probability * earned;
             }
             ++*count;
         }
@@ -453,18 +431,18 @@ START_TEST(the_update_follows_the_gradient_of_J)
     size_t count = 0;
     double J, theta[5], moved[5];
     pair_init(&x, shape);
-    answers_init(&all, &shape);
+    answers_init(&all, COUNT, ROOM, shape.prompts);
     sg_reward reward = {.context = &shape, .states = 3, .next = next_sum, .value = value_sum};
     enumerate(&x, &reward, &all, &count);
     ck_assert_uint_le(count, COUNT);
-    all.r.count = count;
+    all.responses.count = count;
     for (size_t i = 0; i < count; i++)
         all.length[i] = 2;
     sg_policy *after;
     const sg_policy_methods *methods = x.tree->methods;
     ck_assert_int_eq(methods->clone(x.tree, &after, NULL), SG_OK);
     sg_policy_step step = {.optimizer = {.kind = SG_SGD, .lr = 1}, .time = 1};
-    ck_assert_int_eq(methods->update(after, &step, &all.r, all.pushes, NULL, NULL), SG_OK);
+    ck_assert_int_eq(methods->update(after, &step, &all.responses, all.push, NULL, NULL), SG_OK);
     size_t rows = (size_t)sg_tree_states(&shape), largest = 0;
     for (size_t row = 0; row < rows + shape.shared_bias; row++) {
         size_t state = row < rows ? row : SG_TREE_BIAS;
@@ -524,13 +502,13 @@ START_TEST(a_saved_tree_continues_bit_for_bit)
     ck_assert(shape.shared_bias);
     pair_init(&x, shape);
     pair_init(&y, shape);
-    answers_init(&a, &shape);
+    answers_init(&a, COUNT, ROOM, shape.prompts);
     const sg_policy_methods *methods = x.tree->methods;
     sg_policy_step step = {.optimizer = {shape.optimizer, 0.05, 0.8, 0.95, 1e-8, 0.3}, .time = 1};
     for (; step.time <= 6; step.time++) {
-        draw(x.tree, &a, (uint32_t)step.time);
+        answers_draw(&a, x.tree, 3, (uint32_t)step.time);
         for (uint32_t i = 0; i < COUNT * ROOM; i++)
-            a.pushes[i] = normal((uint32_t)step.time, 6, i);
+            a.push[i] = normal((uint32_t)step.time, 6, i);
         if (step.time == 4) {
             size_t size = methods->save(x.tree, NULL);
             void *bytes = malloc(size);
@@ -540,9 +518,9 @@ START_TEST(a_saved_tree_continues_bit_for_bit)
             ck_assert_int_eq(methods->load(y.tree, bytes, size, &error), SG_OK);
             free(bytes);
         }
-        methods->update(x.tree, &step, &a.r, a.pushes, NULL, NULL);
+        methods->update(x.tree, &step, &a.responses, a.push, NULL, NULL);
         if (step.time >= 4)
-            methods->update(y.tree, &step, &a.r, a.pushes, NULL, NULL);
+            methods->update(y.tree, &step, &a.responses, a.push, NULL, NULL);
     }
     double mine[1500], theirs[1500];
     for (size_t state = 0; state <= 9; state++) {
@@ -553,8 +531,8 @@ START_TEST(a_saved_tree_continues_bit_for_bit)
     methods->forget(x.tree); /* the next step of adam is its first again: as large as lr */
     sg_policy_change change;
     step.time = 1;
-    methods->update(x.tree, &step, &a.r, a.pushes, &change, NULL);
-    methods->log_prob(x.tree, &a.r, a.log_prob, NULL);
+    methods->update(x.tree, &step, &a.responses, a.push, &change, NULL);
+    methods->log_prob(x.tree, &a.responses, a.log_prob, NULL);
     if (shape.optimizer == SG_ADAM)
         ck_assert_double_le(change.max_unsampled_push, 2 * 0.05 * (1 + 1e-6));
     pair_clear(&x);
@@ -570,7 +548,7 @@ START_TEST(coupled_adam_keeps_the_sum_of_every_row)
     sg_tree_shape shape = shape_of(29);
     ck_assert(shape.shared_bias && shape.optimizer == SG_COUPLED_ADAM);
     pair_init(&x, shape);
-    answers_init(&a, &shape);
+    answers_init(&a, COUNT, ROOM, shape.prompts);
     size_t states = (size_t)sg_tree_states(&shape) * shape.prompts, V = shape.vocabulary;
     double *before = malloc((states + 1) * V * sizeof *before), *after = malloc(V * sizeof *after);
     for (size_t s = 0; s <= states; s++)
@@ -578,10 +556,10 @@ START_TEST(coupled_adam_keeps_the_sum_of_every_row)
     for (uint32_t step = 1; step <= 3; step++) {
         sg_policy_step how = {.optimizer = {SG_COUPLED_ADAM, 0.005, 0.9, 0.99, 1e-8, 0},
                               .time = step};
-        draw(x.tree, &a, step);
+        answers_draw(&a, x.tree, 3, step);
         for (uint32_t i = 0; i < COUNT * ROOM; i++)
-            a.pushes[i] = normal(step, 6, i);
-        x.tree->methods->update(x.tree, &how, &a.r, a.pushes, NULL, NULL);
+            a.push[i] = normal(step, 6, i);
+        x.tree->methods->update(x.tree, &how, &a.responses, a.push, NULL, NULL);
     }
     double moved = 0;
     for (size_t s = 0; s <= states; s++) {
@@ -620,14 +598,14 @@ START_TEST(threads_do_not_change_a_bit)
         answers a;
         omp_set_num_threads(run == 0 ? 1 : 5);
         pair_init(&x, shape);
-        answers_init(&a, &shape);
+        answers_init(&a, COUNT, ROOM, shape.prompts);
         for (uint32_t step = 1; step <= 3; step++) {
-            draw(x.tree, &a, step);
+            answers_draw(&a, x.tree, 3, step);
             for (uint32_t i = 0; i < COUNT * ROOM; i++)
-                a.pushes[i] = normal(step, 6, i);
+                a.push[i] = normal(step, 6, i);
             sg_policy_step how = {.optimizer = {SG_ADAM, 0.05, 0.8, 0.95, 1e-8, 0}, .time = step};
             sg_policy_change change;
-            x.tree->methods->update(x.tree, &how, &a.r, a.pushes, &change, NULL);
+            x.tree->methods->update(x.tree, &how, &a.responses, a.push, &change, NULL);
         }
         sg_policy_observation o;
         sg_reward reward = {.context = &shape, .states = 3, .next = next_sum, .value = value_sum};
@@ -651,20 +629,20 @@ START_TEST(samplers_are_told_apart)
     answers a, b;
     sg_tree_shape shape = shape_of(0);
     pair_init(&x, shape);
-    answers_init(&a, &shape);
-    draw(x.tree, &a, 1);
-    answers_init(&b, &shape);
+    answers_init(&a, COUNT, ROOM, shape.prompts);
+    answers_draw(&a, x.tree, 3, 1);
+    answers_init(&b, COUNT, ROOM, shape.prompts);
     b.prompt[0] = a.prompt[7];
     b.sample[0] = a.sample[7];
-    b.r.count = 1;
-    draw(x.tree, &b, 1);
+    b.responses.count = 1;
+    answers_draw(&b, x.tree, 3, 1);
     ck_assert_mem_eq(b.tokens, a.tokens + 7 * ROOM, shape.length * sizeof *a.tokens);
     const sg_policy_methods *methods = x.tree->methods;
     sg_policy_draw how = {.seed = 3, .stream = SG_STREAM_ROLLOUT, .step = 1};
     for (int k = 0; k < 2; k++) {
         double p[40], squares = 0;
         how.sampler = (sg_sampler){.temperature = k == 0 ? 0 : 0.5, .top_p = 1};
-        ck_assert_int_eq(methods->draw(x.tree, &how, &a.r, a.log_prob, NULL), SG_OK);
+        ck_assert_int_eq(methods->draw(x.tree, &how, &a.responses, a.log_prob, NULL), SG_OK);
         for (int i = 0; i < COUNT; i++) {
             naive_pi(&x.n, naive_state(&x.n, (int)a.prompt[i], a.tokens + i * ROOM, 2), p);
             int32_t token = a.tokens[i * ROOM + 2], best = 0;

@@ -23,6 +23,14 @@ static inline void set(sg_config *config, const char *format, ...)
     ck_assert_msg(sg_config_set(config, text, &error) == SG_OK, "%s", error.message);
 }
 
+/* The defaults with these changes; the last is NULL. */
+static inline void set_up(sg_config *config, const char *const *settings)
+{
+    sg_config_init(config);
+    for (; *settings != NULL; settings++)
+        set(config, "%s", *settings);
+}
+
 static inline sg_table *simulate(const sg_config *config)
 {
     sg_error error = {0};

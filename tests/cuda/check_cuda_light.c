@@ -5,42 +5,12 @@
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "backend/light_rows.h"
-#include "core/rng.h"
-#include "core/table.h"
-#include "sim/simulate.h"
+#include "both_backends.h"
+#include "record.h"
 
 enum { STATES = 3, SAMPLES = 16, CELLS = STATES * SAMPLES, UPDATES = 2, HEAD = 20 };
-
-/* What was seen, one thing after the other. */
-typedef struct record {
-    char *bytes;
-    size_t size, room;
-} record;
-
-static void see(record *seen, const void *bytes, size_t size)
-{
-    if (seen->size + size > seen->room) {
-        seen->room = 2 * (seen->size + size);
-        seen->bytes = realloc(seen->bytes, seen->room);
-    }
-    memcpy(seen->bytes + seen->size, bytes, size);
-    seen->size += size;
-}
-
-static double uniform(uint32_t step, uint32_t sample)
-{
-    return sg_rng_uniform((sg_address){21, SG_STREAM_SYNTHETIC, step, 0, sample, 0});
-}
-
-static double normal(uint32_t step, uint32_t sample)
-{
-    double pair[2];
-    sg_rng_normal_pair((sg_address){22, SG_STREAM_SYNTHETIC, step, 0, sample, 0}, pair);
-    return pair[0];
-}
 
 typedef enum prior_shape { ZIPF, GAUSSIAN, GEOMETRIC, UNIFORM } prior_shape;
 
@@ -179,24 +149,13 @@ static record run_trial(sg_backend_kind backend, const trial *t, sg_light_report
     return seen;
 }
 
-static void assert_alike(record *a, record *b, const char *what)
-{
-    size_t at = 0;
-    while (at < a->size && at < b->size && a->bytes[at] == b->bytes[at])
-        at++;
-    ck_assert_msg(a->size == b->size && at == a->size, "%s: byte %zu of %zu differs", what, at,
-                  a->size);
-    free(a->bytes);
-    free(b->bytes);
-}
-
 START_TEST(the_device_gives_the_bytes_of_the_processor)
 {
     const trial *t = &trials[_i];
     sg_light_report report[2];
     record mine = run_trial(SG_BACKEND_CUDA, t, &report[0]);
     record theirs = run_trial(SG_BACKEND_CPU, t, &report[1]);
-    assert_alike(&mine, &theirs, t->objective);
+    assert_same_records(&theirs, &mine, t->objective, _i);
     ck_assert_uint_ge(report[0].rebases, t->least_rebases);
     ck_assert_uint_ge(report[0].folds, t->least_folds);
     ck_assert_uint_ge(report[0].explicit_tokens, t->least_explicit);
@@ -252,7 +211,7 @@ START_TEST(copies_and_saved_rows_go_on_alike)
     }
     record mine = run_copies(SG_BACKEND_CUDA, bytes, size);
     record theirs = run_copies(SG_BACKEND_CPU, bytes, size);
-    assert_alike(&mine, &theirs, "copies");
+    assert_same_records(&theirs, &mine, "copies", _i);
     free(bytes);
 }
 END_TEST
@@ -285,40 +244,30 @@ static record run_many_samples(sg_backend_kind backend)
 START_TEST(rows_get_room_for_many_samples)
 {
     record mine = run_many_samples(SG_BACKEND_CUDA), theirs = run_many_samples(SG_BACKEND_CPU);
-    assert_alike(&mine, &theirs, "many samples");
+    assert_same_records(&theirs, &mine, "many samples", 0);
 }
 END_TEST
 
 START_TEST(simulations_have_the_same_table)
 {
-    static const char *const settings[] = {"policy.rows=light",    "optimizer.kind=sgd",
-                                           "optimizer.lr=2",       "policy.vocabulary=2500",
-                                           "policy.head=6",        "policy.precision=fp64",
-                                           "task.prompts=2",       "task.length=2",
-                                           "task.reward=fraction", "rollout.group=8",
-                                           "update.minibatches=2", "run.steps=6",
-                                           "run.seeds=2",          "rollout.lag=1"};
-    static sg_config config;
-    sg_table *table[2];
-    sg_error error;
-    sg_config_init(&config);
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        ck_assert_msg(sg_config_set(&config, settings[i], &error) == SG_OK, "%s", error.message);
-    for (int k = 0; k < 2; k++) {
-        ck_assert_int_eq(sg_config_set(&config, k ? "run.backend=cuda" : "run.backend=cpu", &error),
-                         SG_OK);
-        ck_assert_msg(sg_simulate(&config, NULL, &table[k], &error) == SG_OK, "%s", error.message);
-    }
-    ck_assert_uint_eq(sg_table_rows(table[0]), sg_table_rows(table[1]));
-    for (size_t c = 0; c < sg_table_columns(table[0]); c++)
-        for (size_t i = 0; i < sg_table_rows(table[0]); i++) {
-            double a = sg_table_get_number(table[0], c, i), b = sg_table_get_number(table[1], c, i);
-            ck_assert_msg(memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b)),
-                          "%s in row %zu: %.17g on the CPU, %.17g on the device",
-                          sg_table_column_name(table[0], c), i, a, b);
-        }
-    sg_table_free(table[0]);
-    sg_table_free(table[1]);
+    static const char *const settings[] = {"policy.rows=light",
+                                           "optimizer.kind=sgd",
+                                           "optimizer.lr=2",
+                                           "policy.vocabulary=2500",
+                                           "policy.head=6",
+                                           "policy.precision=fp64",
+                                           "task.prompts=2",
+                                           "task.length=2",
+                                           "task.reward=fraction",
+                                           "rollout.group=8",
+                                           "update.minibatches=2",
+                                           "run.steps=6",
+                                           "run.seeds=2",
+                                           "rollout.lag=1",
+                                           NULL};
+    sg_config config;
+    set_up(&config, settings);
+    assert_same_on_both(&config, "light/cuda/sm_", 0);
 }
 END_TEST
 

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/rng.h"
+#include "answers.h"
+#include "both_backends.h"
 #include "policy/net_matrix.h"
 #include "policy/net_policy.h"
-#include "sim/simulate.h"
 
 /* ---- optimisers and sums on tensors */
 
@@ -28,7 +28,7 @@ static const sg_rule_config rules[] = {
 };
 enum { RULES = sizeof rules / sizeof *rules };
 
-static void set(sg_precision precision, void *array, size_t i, double x)
+static void put(sg_precision precision, void *array, size_t i, double x)
 {
     if (precision == SG_FP32)
         ((float *)array)[i] = (float)x;
@@ -43,7 +43,7 @@ static void fill(sg_precision precision, uint32_t what, void *array)
         for (size_t i = 0; i < tensors[t].rows * tensors[t].columns; i++) {
             uint32_t bits = ((uint32_t)i + 77777 * what + 7 * (uint32_t)t) * 2654435761u;
             double x = (double)(bits >> 8) * 0x1p-24 - 0.5;
-            set(precision, array, tensors[t].offset + i, bits % 11 == 0 ? 0 : x);
+            put(precision, array, tensors[t].offset + i, bits % 11 == 0 ? 0 : x);
         }
 }
 
@@ -146,24 +146,11 @@ END_TEST
 
 enum { V = 150, PROMPTS = 3, LENGTH = 3, COUNT = 9 };
 
-typedef struct answers {
-    uint32_t prompt[COUNT], sample[COUNT], length[COUNT];
-    int32_t tokens[COUNT * LENGTH];
-    double log_prob[COUNT * LENGTH], push[COUNT * LENGTH];
-    sg_responses responses;
-} answers;
-
 static answers *answers_new(void)
 {
-    answers *a = calloc(1, sizeof *a);
-    for (uint32_t i = 0; i < COUNT; i++) {
-        a->prompt[i] = i % PROMPTS;
-        a->sample[i] = i / PROMPTS;
-        for (uint32_t t = 0; t < LENGTH; t++)
-            a->push[i * LENGTH + t] =
-                sg_rng_uniform((sg_address){1, SG_STREAM_SYNTHETIC, 0, 0, i, t}) - 0.4;
-    }
-    a->responses = (sg_responses){COUNT, LENGTH, a->prompt, a->sample, a->length, a->tokens};
+    answers *a = malloc(sizeof *a);
+    answers_init(a, COUNT, LENGTH, PROMPTS);
+    answers_push(a);
     return a;
 }
 
@@ -201,29 +188,15 @@ static sg_policy *policy_new(const sg_net_policy_shape *shape)
     return policy;
 }
 
-static void draw(sg_policy *policy, answers *a, uint32_t step)
-{
-    sg_policy_draw how = {5, SG_STREAM_ROLLOUT, step, SG_SAMPLER_PLAIN};
-    ck_assert(!policy->methods->draw(policy, &how, &a->responses, a->log_prob, NULL));
-}
-
 /* One rollout and its step. */
 static void learn(sg_policy *policy, answers *a, uint32_t time, sg_policy_change *change)
 {
     sg_policy_step step = {
         .optimizer = {.lr = 0.05}, .time = time, .clip_norm = time % 2 ? 0.02 : 0};
     sg_error error;
-    draw(policy, a, time);
+    answers_draw(a, policy, 5, time);
     ck_assert_msg(!policy->methods->update(policy, &step, &a->responses, a->push, change, &error),
                   "%s", error.message);
-}
-
-static char *saved(sg_policy *policy, size_t *size)
-{
-    *size = policy->methods->save(policy, NULL);
-    char *bytes = malloc(*size);
-    ck_assert_uint_eq(policy->methods->save(policy, bytes), *size);
-    return bytes;
 }
 
 static void assert_same(sg_policy *a, sg_policy *b)
@@ -416,31 +389,6 @@ END_TEST
 
 /* ---- a simulation */
 
-static void set_key(sg_config *config, const char *assignment)
-{
-    sg_error error;
-    ck_assert_msg(sg_config_set(config, assignment, &error) == SG_OK, "%s", error.message);
-}
-
-static sg_table *simulate(const char *backend, const char *const *more)
-{
-    static const char *const settings[] = {
-        "policy.kind=net", "policy.vocabulary=300", "policy.head=6",   "policy.precision=fp64",
-        "policy.width=6",  "policy.hidden=5",       "policy.window=2", "task.prompts=4",
-        "task.length=2",   "rollout.group=8",       "run.steps=3"};
-    sg_config config;
-    sg_table *table;
-    sg_error error;
-    sg_config_init(&config);
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        set_key(&config, settings[i]);
-    for (; *more; more++)
-        set_key(&config, *more);
-    set_key(&config, backend);
-    ck_assert_msg(sg_simulate(&config, NULL, &table, &error) == SG_OK, "%s", error.message);
-    return table;
-}
-
 /* A lag copies policies, an inference engine rounds them, a distorted sampler takes whole rows of logits. */
 START_TEST(simulations_have_the_numbers_of_the_processor)
 {
@@ -451,18 +399,15 @@ START_TEST(simulations_have_the_numbers_of_the_processor)
         {"rollout.precision=bf16", "rollout.weight_noise=0.01", "rollout.top_p=0.9",
          "optimizer.clip_norm=0.1", NULL},
     };
-    sg_table *cpu = simulate("run.backend=cpu", variants[_i]),
-             *device = simulate("run.backend=cuda", variants[_i]);
-    ck_assert_uint_gt(sg_table_rows(cpu), 0);
-    ck_assert_uint_eq(sg_table_rows(cpu), sg_table_rows(device));
-    for (size_t c = 0; c < sg_table_columns(cpu); c++)
-        for (size_t r = 0; r < sg_table_rows(cpu); r++) {
-            double a = sg_table_get_number(cpu, c, r), b = sg_table_get_number(device, c, r);
-            ck_assert_msg((isnan(a) && isnan(b)) || fabs(a - b) <= 1e-11 * (1 + fabs(a)),
-                          "%s, row %zu: %.17g, %.17g", sg_table_column_name(cpu, c), r, a, b);
-        }
-    sg_table_free(cpu);
-    sg_table_free(device);
+    static const char *const all[] = {
+        "policy.kind=net", "policy.vocabulary=300", "policy.head=6",   "policy.precision=fp64",
+        "policy.width=6",  "policy.hidden=5",       "policy.window=2", "task.prompts=4",
+        "task.length=2",   "rollout.group=8",       "run.steps=3",     NULL};
+    sg_config config;
+    set_up(&config, all);
+    for (const char *const *more = variants[_i]; *more != NULL; more++)
+        set(&config, "%s", *more);
+    assert_same_on_both(&config, "cuda+cpu/", 1e-11);
 }
 END_TEST
 

@@ -4,12 +4,10 @@
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "backend/backend.h"
-#include "core/rng.h"
-#include "core/table.h"
-#include "sim/simulate.h"
+#include "both_backends.h"
+#include "record.h"
 
 enum { STATES = 3, SAMPLES = 16, CELLS = STATES * SAMPLES, STEPS = 3, HEAD = 20 };
 
@@ -24,34 +22,6 @@ static const sg_optimizer optimizers[] = {
     {SG_COUPLED_ADAM, 1e-3, 0.9, 0.999, 1e-8, 0},
 };
 enum { OPTIMIZERS = sizeof optimizers / sizeof *optimizers };
-
-/* What was seen, one thing after the other. */
-typedef struct record {
-    char *bytes;
-    size_t size, room;
-} record;
-
-static void see(record *seen, const void *bytes, size_t size)
-{
-    if (seen->size + size > seen->room) {
-        seen->room = 2 * (seen->size + size);
-        seen->bytes = realloc(seen->bytes, seen->room);
-    }
-    memcpy(seen->bytes + seen->size, bytes, size);
-    seen->size += size;
-}
-
-static double uniform(uint32_t step, uint32_t sample)
-{
-    return sg_rng_uniform((sg_address){21, SG_STREAM_SYNTHETIC, step, 0, sample, 0});
-}
-
-static double normal(uint32_t step, uint32_t sample)
-{
-    double pair[2];
-    sg_rng_normal_pair((sg_address){22, SG_STREAM_SYNTHETIC, step, 0, sample, 0}, pair);
-    return pair[0];
-}
 
 static sg_rows *rows_new(sg_backend_kind backend, const sg_rows_config *config)
 {
@@ -152,14 +122,8 @@ START_TEST(the_device_gives_the_bits_of_the_cpu)
             size_t n = vocabularies[v];
             record cpu = run_rows(SG_BACKEND_CPU, precision, n, &optimizers[_i]);
             record device = run_rows(SG_BACKEND_CUDA, precision, n, &optimizers[_i]);
-            ck_assert_uint_eq(cpu.size, device.size);
-            size_t same = 0;
-            while (same < cpu.size && cpu.bytes[same] == device.bytes[same])
-                same++;
-            ck_assert_msg(same == cpu.size, "V %zu, precision %d: byte %zu of %zu differs", n,
-                          precision, same, cpu.size);
-            free(cpu.bytes);
-            free(device.bytes);
+            assert_same_records(&cpu, &device, precision == SG_FP32 ? "fp32, V" : "fp64, V",
+                                (int)n);
         }
 }
 END_TEST
@@ -230,26 +194,6 @@ START_TEST(inner_updates_are_those_of_the_cpu)
 }
 END_TEST
 
-static void set(sg_config *config, const char *assignment)
-{
-    sg_error error;
-    ck_assert_msg(sg_config_set(config, assignment, &error) == SG_OK, "%s", error.message);
-}
-
-static sg_table *simulate(const char *backend, const char *const *settings)
-{
-    sg_config config;
-    sg_table *table;
-    sg_error error;
-    sg_config_init(&config);
-    for (; *settings != NULL; settings++)
-        set(&config, *settings);
-    set(&config, backend);
-    ck_assert_msg(sg_simulate(&config, NULL, &table, &error) == SG_OK, "%s", error.message);
-    return table;
-}
-
-/* Every number of two arms: J, entropies, ratios, divergences. */
 START_TEST(a_simulation_is_that_of_the_cpu)
 {
     static const char *const settings[][13] = {
@@ -260,19 +204,9 @@ START_TEST(a_simulation_is_that_of_the_cpu)
          "optimizer.lr=0.01", "optimizer.clip_norm=0.5", "run.steps=6", NULL},
     };
     for (size_t k = 0; k < sizeof settings / sizeof *settings; k++) {
-        sg_table *cpu = simulate("run.backend=cpu", settings[k]);
-        sg_table *device = simulate("run.backend=cuda", settings[k]);
-        ck_assert_uint_gt(sg_table_rows(cpu), 0);
-        ck_assert_uint_eq(sg_table_rows(cpu), sg_table_rows(device));
-        ck_assert_int_eq(strncmp(sg_table_meta(device, "backend"), "cuda/sm_", 8), 0);
-        for (size_t c = 0; c < sg_table_columns(cpu); c++)
-            for (size_t r = 0; r < sg_table_rows(cpu); r++) {
-                double a = sg_table_get_number(cpu, c, r), b = sg_table_get_number(device, c, r);
-                ck_assert_msg(a == b || (isnan(a) && isnan(b)), "%s, row %zu: %.17g, %.17g",
-                              sg_table_column_name(cpu, c), r, a, b);
-            }
-        sg_table_free(cpu);
-        sg_table_free(device);
+        sg_config config;
+        set_up(&config, settings[k]);
+        assert_same_on_both(&config, "cuda/sm_", 0);
     }
 }
 END_TEST

@@ -5,46 +5,13 @@
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "core/rng.h"
-#include "core/table.h"
+#include "answers.h"
+#include "both_backends.h"
 #include "policy/tree.h"
-#include "sim/simulate.h"
+#include "record.h"
 
 enum { PROMPTS = 2, HEAD = 3, COUNT = 8, ROOM = 4 };
-
-/* What was seen, one thing after the other. */
-typedef struct record {
-    char *bytes;
-    size_t size, room;
-} record;
-
-static void see(record *seen, const void *bytes, size_t size)
-{
-    if (seen->size + size > seen->room) {
-        seen->room = 2 * (seen->size + size);
-        seen->bytes = realloc(seen->bytes, seen->room);
-    }
-    memcpy(seen->bytes + seen->size, bytes, size);
-    seen->size += size;
-}
-
-/* NaN has many bit patterns and one meaning. */
-static void see_numbers(record *seen, const double *x, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        double number = isnan(x[i]) ? (double)NAN : x[i];
-        see(seen, &number, sizeof number);
-    }
-}
-
-static double normal(uint32_t a, uint32_t b)
-{
-    double pair[2];
-    sg_rng_normal_pair((sg_address){31, SG_STREAM_SYNTHETIC, a, 0, b, 0}, pair);
-    return pair[0];
-}
 
 /* A response earns by the sum of its tokens modulo 3, and has lost after a first token 0. */
 static int32_t next_sum(const void *context, size_t prompt, size_t t, int32_t state, int32_t token)
@@ -61,23 +28,6 @@ static double value_sum(const void *context, size_t prompt, int32_t state)
 
 static const sg_reward reward = {.states = 3, .next = next_sum, .value = value_sum};
 
-typedef struct answers {
-    sg_responses r;
-    uint32_t prompt[COUNT], sample[COUNT], length[COUNT];
-    int32_t tokens[COUNT * ROOM];
-    double log_prob[COUNT * ROOM], pushes[COUNT * ROOM];
-} answers;
-
-static void answers_init(answers *a, const sg_tree_shape *shape)
-{
-    memset(a, 0, sizeof *a);
-    for (uint32_t i = 0; i < COUNT; i++) {
-        a->prompt[i] = i % (uint32_t)shape->prompts;
-        a->sample[i] = i / (uint32_t)shape->prompts;
-    }
-    a->r = (sg_responses){COUNT, ROOM, a->prompt, a->sample, a->length, a->tokens};
-}
-
 static sg_policy *tree_new(const sg_tree_shape *shape, const double *logits)
 {
     sg_policy *tree;
@@ -93,11 +43,11 @@ static void take_draws(record *seen, sg_policy *tree, answers *a, uint32_t step)
         .seed = 7, .stream = SG_STREAM_ROLLOUT, .step = step, .sampler = SG_SAMPLER_PLAIN};
     if (step == 3)
         how.sampler = (sg_sampler){.temperature = 0.7, .top_p = 0.9, .noise = 0.1};
-    ck_assert_int_eq(tree->methods->draw(tree, &how, &a->r, a->log_prob, NULL), SG_OK);
-    see(seen, a->tokens, sizeof a->tokens);
-    see(seen, a->length, sizeof a->length);
+    ck_assert_int_eq(tree->methods->draw(tree, &how, &a->responses, a->log_prob, NULL), SG_OK);
+    see(seen, a->tokens, COUNT * ROOM * sizeof *a->tokens);
+    see(seen, a->length, COUNT * sizeof *a->length);
     see_numbers(seen, a->log_prob, COUNT * ROOM);
-    ck_assert_int_eq(tree->methods->log_prob(tree, &a->r, a->log_prob, NULL), SG_OK);
+    ck_assert_int_eq(tree->methods->log_prob(tree, &a->responses, a->log_prob, NULL), SG_OK);
     see_numbers(seen, a->log_prob, COUNT * ROOM);
 }
 
@@ -113,9 +63,10 @@ static void take_step(record *seen, sg_policy *tree, sg_optimizer_kind kind, ans
                           .projection = projections[step % 4]};
     sg_policy_change change;
     for (uint32_t i = 0; i < COUNT * ROOM; i++)
-        a->pushes[i] = i == 5 ? 0 : 0.2 * normal(step, i);
+        a->push[i] = i == 5 ? 0 : 0.2 * normal(step, i);
     sg_policy_change *wanted = step == 4 ? NULL : &change; /* then nobody asks for any sum */
-    ck_assert_int_eq(tree->methods->update(tree, &how, &a->r, a->pushes, wanted, NULL), SG_OK);
+    ck_assert_int_eq(tree->methods->update(tree, &how, &a->responses, a->push, wanted, NULL),
+                     SG_OK);
     if (wanted != NULL)
         see_numbers(seen, (const double *)(const void *)&change, sizeof change / sizeof(double));
 }
@@ -124,8 +75,6 @@ static void look(record *seen, sg_policy *tree, size_t states)
 {
     sg_policy_observation o;
     double expected[PROMPTS], *z = malloc(2 * tree->vocabulary * sizeof *z);
-    size_t size = tree->methods->save(tree, NULL);
-    char *bytes = malloc(size);
     ck_assert_int_eq(tree->methods->observe(tree, &reward, &o, NULL), SG_OK);
     ck_assert_int_eq(tree->methods->expected_reward(tree, &reward, expected, NULL), SG_OK);
     see_numbers(seen, (const double *)(const void *)&o, sizeof o / sizeof(double));
@@ -136,7 +85,8 @@ static void look(record *seen, sg_policy *tree, size_t states)
     }
     sg_tree_get(tree, SG_TREE_BIAS, z);
     see_numbers(seen, z, tree->vocabulary);
-    ck_assert_uint_eq(tree->methods->save(tree, bytes), size);
+    size_t size;
+    char *bytes = saved(tree, &size);
     see(seen, bytes, size);
     free(bytes);
     free(z);
@@ -157,7 +107,7 @@ static record run_tree(sg_tree_shape shape, sg_backend_kind backend)
     if (shape.shared_bias)
         sg_tree_set(tree, SG_TREE_BIAS, logits);
     sg_tree_set(tree, 1, logits);
-    answers_init(&a, &shape);
+    answers_init(&a, COUNT, ROOM, shape.prompts);
     for (uint32_t step = 1; step <= 4; step++) {
         take_draws(&seen, tree, &a, step);
         take_step(&seen, tree, shape.optimizer, &a, step);
@@ -194,14 +144,7 @@ START_TEST(the_device_gives_the_bits_of_the_cpu)
         shape.end_token = shape.may_end ? 1 : 0;
         shape.branching = shape.may_end ? 2 : 0;
         record cpu = run_tree(shape, SG_BACKEND_CPU), device = run_tree(shape, SG_BACKEND_CUDA);
-        size_t same = 0;
-        ck_assert_uint_eq(cpu.size, device.size);
-        while (same < cpu.size && cpu.bytes[same] == device.bytes[same])
-            same++;
-        ck_assert_msg(same == cpu.size, "optimiser %d, case %d: byte %zu of %zu differs", _i, k,
-                      same, cpu.size);
-        free(cpu.bytes);
-        free(device.bytes);
+        assert_same_records(&cpu, &device, "case", k);
     }
 }
 END_TEST
@@ -220,16 +163,15 @@ START_TEST(a_saved_tree_moves_between_backends)
     record seen[2] = {{0}};
     answers a;
     sg_policy *tree[2];
-    answers_init(&a, &shape);
+    answers_init(&a, COUNT, ROOM, shape.prompts);
     for (int k = 0; k < 2; k++) {
         shape.backend = k == 0 ? SG_BACKEND_CPU : SG_BACKEND_CUDA;
         tree[k] = tree_new(&shape, logits);
     }
     take_draws(&seen[0], tree[0], &a, 1);
     take_step(&seen[0], tree[0], shape.optimizer, &a, 1);
-    size_t size = tree[0]->methods->save(tree[0], NULL);
-    char *bytes = malloc(size);
-    ck_assert_uint_eq(tree[0]->methods->save(tree[0], bytes), size);
+    size_t size;
+    char *bytes = saved(tree[0], &size);
     sg_error error;
     ck_assert_int_eq(tree[1]->methods->load(tree[1], bytes, size - 1, &error), SG_EDATA);
     ck_assert_int_eq(tree[1]->methods->load(tree[1], bytes, size, &error), SG_OK);
@@ -240,28 +182,11 @@ START_TEST(a_saved_tree_moves_between_backends)
         look(&seen[k], tree[k], PROMPTS * (size_t)sg_tree_states(&shape));
         sg_policy_free(tree[k]);
     }
-    ck_assert_uint_eq(seen[0].size, seen[1].size);
-    ck_assert_mem_eq(seen[0].bytes, seen[1].bytes, seen[0].size);
-    free(seen[0].bytes);
-    free(seen[1].bytes);
+    assert_same_records(&seen[0], &seen[1], "a saved tree", 0);
     free(bytes);
 }
 END_TEST
 
-static sg_table *simulate(const char *backend, const char *const *settings)
-{
-    sg_config config;
-    sg_table *table;
-    sg_error error;
-    sg_config_init(&config);
-    for (; *settings != NULL; settings++)
-        ck_assert_msg(sg_config_set(&config, *settings, &error) == SG_OK, "%s", error.message);
-    ck_assert_int_eq(sg_config_set(&config, backend, &error), SG_OK);
-    ck_assert_msg(sg_simulate(&config, NULL, &table, &error) == SG_OK, "%s", error.message);
-    return table;
-}
-
-/* Every number of an experiment with two arms: J, entropies, ratios, divergences. */
 START_TEST(a_simulation_is_that_of_the_cpu)
 {
     static const char *const settings[][14] = {
@@ -274,19 +199,9 @@ START_TEST(a_simulation_is_that_of_the_cpu)
          NULL},
     };
     for (size_t k = 0; k < sizeof settings / sizeof *settings; k++) {
-        sg_table *cpu = simulate("run.backend=cpu", settings[k]);
-        sg_table *device = simulate("run.backend=cuda", settings[k]);
-        ck_assert_uint_gt(sg_table_rows(cpu), 0);
-        ck_assert_uint_eq(sg_table_rows(cpu), sg_table_rows(device));
-        ck_assert_int_eq(strncmp(sg_table_meta(device, "backend"), "cuda/sm_", 8), 0);
-        for (size_t c = 0; c < sg_table_columns(cpu); c++)
-            for (size_t r = 0; r < sg_table_rows(cpu); r++) {
-                double a = sg_table_get_number(cpu, c, r), b = sg_table_get_number(device, c, r);
-                ck_assert_msg(a == b || (isnan(a) && isnan(b)), "%s, row %zu: %.17g, %.17g",
-                              sg_table_column_name(cpu, c), r, a, b);
-            }
-        sg_table_free(cpu);
-        sg_table_free(device);
+        sg_config config;
+        set_up(&config, settings[k]);
+        assert_same_on_both(&config, "cuda/sm_", 0);
     }
 }
 END_TEST

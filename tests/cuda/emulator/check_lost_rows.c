@@ -3,14 +3,10 @@
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "backend/backend.h"
 #include "backend/light_rows.h"
-#include "emulator.h"
-#include "sim/simulate.h"
-
-enum { ECC_UNCORRECTABLE = 214 }; /* of cudaError */
+#include "lost_device.h"
 
 START_TEST(a_table_that_does_not_fit_says_so)
 {
@@ -18,12 +14,12 @@ START_TEST(a_table_that_does_not_fit_says_so)
     sg_rows *rows = NULL;
     sg_error error;
     size_t before = sg_emulator_bytes_in_use();
-    sg_emulator_set_memory(before + 10000000);
+    leave_memory(10000000);
     ck_assert_int_eq(sg_rows_alloc(&rows, SG_BACKEND_CUDA, &config, &error), SG_ENOMEM);
-    sg_emulator_set_memory((size_t)8 << 30);
+    leave_much_memory();
     ck_assert_ptr_null(rows);
-    ck_assert_ptr_nonnull(strstr(error.message, "64 states of 20000 tokens"));
-    ck_assert_ptr_nonnull(strstr(error.message, "--backend cpu"));
+    assert_says(&error, "64 states of 20000 tokens");
+    assert_says(&error, "--backend cpu");
     ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
 }
 END_TEST
@@ -41,13 +37,13 @@ START_TEST(rows_of_a_lost_device_say_so_and_answer_nothing)
     ck_assert_int_eq(sg_rows_alloc(&rows, SG_BACKEND_CUDA, &config, &error), SG_OK);
     ck_assert_int_eq(sg_rows_alloc(&other, SG_BACKEND_CUDA, &config, &error), SG_OK);
     ck_assert_int_eq(sg_rows_status(rows, &error), SG_OK);
-    sg_emulator_break(ECC_UNCORRECTABLE);
+    lose_device();
     sg_row_change change;
     sg_rows_update(rows, &sgd, 1, 0, 1, 2, tokens, numbers, &change);
     ck_assert(isnan(change.kl_old_new));
     ck_assert_int_eq(sg_rows_status(rows, &error), SG_ETOOL);
-    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
-    sg_emulator_break(0);
+    assert_says(&error, "was lost while");
+    bring_device_back();
     /* The device is back, but not what these rows were. */
     sg_rows_draw(rows, 0, 2, 1, u, tokens);
     ck_assert_int_eq(tokens[0], 0);
@@ -67,13 +63,6 @@ START_TEST(rows_of_a_lost_device_say_so_and_answer_nothing)
     ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
 }
 END_TEST
-
-static void break_at_half(void *context, double done)
-{
-    int *once = context;
-    if (done >= 0.5 && !*once)
-        sg_emulator_break(*once = ECC_UNCORRECTABLE);
-}
 
 static sg_light_prior *flat_prior(size_t vocabulary)
 {
@@ -96,13 +85,13 @@ START_TEST(light_rows_that_do_not_fit_say_so)
     int32_t tokens[STATES * SAMPLES];
     double pushes[STATES * SAMPLES], log_prob[STATES];
     size_t before = sg_emulator_bytes_in_use();
-    sg_emulator_set_memory(before + 1000000);
+    leave_memory(1000000);
     ck_assert_int_eq(sg_light_rows_alloc(&rows, SG_BACKEND_CUDA, &config, prior, &error),
                      SG_ENOMEM);
     ck_assert_ptr_null(rows);
-    ck_assert_ptr_nonnull(strstr(error.message, "MB of device memory"));
+    assert_says(&error, "MB of device memory");
     ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
-    sg_emulator_set_memory((size_t)8 << 30);
+    leave_much_memory();
     ck_assert_int_eq(sg_light_rows_alloc(&rows, SG_BACKEND_CUDA, &config, prior, &error), SG_OK);
     for (int32_t j = 0; j < STATES * SAMPLES; j++) {
         tokens[j] = j < 2 * SAMPLES ? j : 7; /* the last row needs no more than it has */
@@ -110,11 +99,11 @@ START_TEST(light_rows_that_do_not_fit_say_so)
     }
     ck_assert_int_eq(sg_light_rows_update(rows, 1, 0, STATES, 8, tokens, pushes, NULL, &error),
                      SG_OK);
-    sg_emulator_set_memory(sg_emulator_bytes_in_use() + 1000000);
+    leave_memory(1000000);
     ck_assert_int_eq(
         sg_light_rows_update(rows, 1, 0, STATES, SAMPLES, tokens, pushes, NULL, &error), SG_ENOMEM);
-    ck_assert_ptr_nonnull(strstr(error.message, "light rows, which need more than their prior"));
-    sg_emulator_set_memory((size_t)8 << 30);
+    assert_says(&error, "light rows, which need more than their prior");
+    leave_much_memory();
     ck_assert_int_eq(sg_light_rows_status(rows, &error), SG_OK);
     ck_assert_int_eq(
         sg_light_rows_update(rows, 1, 0, STATES, SAMPLES, tokens, pushes, NULL, &error), SG_OK);
@@ -138,13 +127,13 @@ START_TEST(light_rows_of_a_lost_device_say_so_and_answer_nothing)
     size_t before = sg_emulator_bytes_in_use();
     ck_assert_int_eq(sg_light_rows_alloc(&rows, SG_BACKEND_CUDA, &config, prior, &error), SG_OK);
     ck_assert_int_eq(sg_light_rows_clone(&other, rows, &error), SG_OK);
-    sg_emulator_break(ECC_UNCORRECTABLE);
+    lose_device();
     sg_row_change change;
     ck_assert_int_eq(sg_light_rows_update(rows, 1, 0, 1, 2, tokens, numbers, &change, &error),
                      SG_ETOOL);
     ck_assert(isnan(change.kl_old_new));
-    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
-    sg_emulator_break(0);
+    assert_says(&error, "was lost while");
+    bring_device_back();
     /* The device is back, but not what these rows were. */
     ck_assert_int_eq(sg_light_rows_status(rows, &error), SG_ETOOL);
     sg_light_rows_draw(rows, 0, 2, 1, u, tokens);
@@ -166,29 +155,18 @@ START_TEST(light_rows_of_a_lost_device_say_so_and_answer_nothing)
 }
 END_TEST
 
-/* Runs that were finished before are in the table. */
 START_TEST(a_simulation_keeps_its_finished_runs)
 {
-    static const char *const settings[] = {
-        "policy.vocabulary=300", "policy.head=6",      "task.prompts=2",   "task.length=1",
-        "rollout.group=4",       "run.steps=3",        "run.seeds=4",      "run.threads=1",
-        "run.backend=cuda",      "optimizer.kind=sgd", "policy.rows=dense"};
+    static const char *const settings[] = {"policy.vocabulary=300", "policy.head=6",
+                                           "task.prompts=2",        "task.length=1",
+                                           "rollout.group=4",       "run.steps=3",
+                                           "run.seeds=4",           "optimizer.kind=sgd",
+                                           "policy.rows=dense",     NULL};
     sg_config config;
-    sg_table *table;
-    sg_error error;
-    int once = 0;
-    sg_config_init(&config);
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        ck_assert_msg(sg_config_set(&config, settings[i], &error) == SG_OK, "%s", error.message);
+    set_up(&config, settings);
     if (_i == 1)
-        ck_assert_int_eq(sg_config_set(&config, "policy.rows=light", &error), SG_OK);
-    sg_simulate_callbacks callbacks = {.progress = break_at_half, .context = &once};
-    ck_assert_int_eq(sg_simulate(&config, &callbacks, &table, &error), SG_ETOOL);
-    sg_emulator_break(0);
-    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
-    ck_assert_ptr_nonnull(table);
-    ck_assert_uint_gt(sg_table_rows(table), 0);
-    sg_table_free(table);
+        set(&config, "policy.rows=light");
+    assert_keeps_finished_runs(&config);
 }
 END_TEST
 

@@ -3,13 +3,9 @@
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "emulator.h"
+#include "lost_device.h"
 #include "policy/tree.h"
-#include "sim/simulate.h"
-
-enum { ECC_UNCORRECTABLE = 214 }; /* of cudaError */
 
 static const sg_tree_shape shape = {.prompts = 1,
                                     .length = 2,
@@ -25,12 +21,12 @@ START_TEST(a_tree_that_does_not_fit_says_so)
     sg_error error;
     double logits[2000] = {0};
     size_t before = sg_emulator_bytes_in_use();
-    sg_emulator_set_memory(before + 100000);
+    leave_memory(100000);
     ck_assert_int_eq(sg_tree_alloc(&tree, &shape, logits, &error), SG_ENOMEM);
-    sg_emulator_set_memory((size_t)8 << 30);
+    leave_much_memory();
     ck_assert_ptr_null(tree);
-    ck_assert_ptr_nonnull(strstr(error.message, "a tree of 5 states of 2000 tokens needs 0.2 MB"));
-    ck_assert_ptr_nonnull(strstr(error.message, "--backend cpu"));
+    assert_says(&error, "a tree of 5 states of 2000 tokens needs 0.2 MB");
+    assert_says(&error, "--backend cpu");
     ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
 }
 END_TEST
@@ -65,11 +61,11 @@ START_TEST(a_tree_of_a_lost_device_says_so_and_answers_nothing)
     const sg_policy_methods *m = tree->methods;
     ck_assert_int_eq(m->clone(tree, &other, &error), SG_OK);
     ck_assert_int_eq(m->update(tree, &step, &r, pushes, &change, &error), SG_OK);
-    sg_emulator_break(ECC_UNCORRECTABLE);
+    lose_device();
     ck_assert_int_eq(m->update(tree, &step, &r, pushes, &change, &error), SG_ETOOL);
-    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
+    assert_says(&error, "was lost while");
     ck_assert(isnan(change.kl_old_new));
-    sg_emulator_break(0);
+    bring_device_back();
     /* The device is back, but not what this tree was. */
     ck_assert_int_eq(m->update(tree, &step, &r, pushes, NULL, &error), SG_ETOOL);
     ck_assert_int_eq(m->draw(tree, &how, &r, log_prob, &error), SG_ETOOL);
@@ -88,7 +84,7 @@ START_TEST(a_tree_of_a_lost_device_says_so_and_answers_nothing)
     ck_assert_uint_eq(m->save(tree, bytes), 0);
     free(bytes);
     ck_assert_int_eq(m->copy(other, tree, &error), SG_ETOOL);
-    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
+    assert_says(&error, "was lost while");
     ck_assert_int_eq(m->clone(tree, &third, &error), SG_ETOOL);
     sg_policy_free(third);
     sg_policy_free(tree);
@@ -97,34 +93,15 @@ START_TEST(a_tree_of_a_lost_device_says_so_and_answers_nothing)
 }
 END_TEST
 
-static void break_at_half(void *context, double done)
-{
-    int *once = context;
-    if (done >= 0.5 && !*once)
-        sg_emulator_break(*once = ECC_UNCORRECTABLE);
-}
-
-/* Runs that were finished before are in the table. */
 START_TEST(a_simulation_keeps_its_finished_runs)
 {
     static const char *const settings[] = {
-        "policy.kind=tree", "policy.vocabulary=100", "policy.head=3", "task.prompts=2",
-        "task.length=2",    "rollout.group=4",       "run.steps=2",   "run.seeds=4",
-        "run.threads=1",    "run.backend=cuda"};
+        "policy.kind=tree", "policy.vocabulary=100", "policy.head=3",
+        "task.prompts=2",   "task.length=2",         "rollout.group=4",
+        "run.steps=2",      "run.seeds=4",           NULL};
     sg_config config;
-    sg_table *table;
-    sg_error error;
-    int once = 0;
-    sg_config_init(&config);
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        ck_assert_msg(sg_config_set(&config, settings[i], &error) == SG_OK, "%s", error.message);
-    sg_simulate_callbacks callbacks = {.progress = break_at_half, .context = &once};
-    ck_assert_int_eq(sg_simulate(&config, &callbacks, &table, &error), SG_ETOOL);
-    sg_emulator_break(0);
-    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
-    ck_assert_ptr_nonnull(table);
-    ck_assert_uint_gt(sg_table_rows(table), 0);
-    sg_table_free(table);
+    set_up(&config, settings);
+    assert_keeps_finished_runs(&config);
 }
 END_TEST
 

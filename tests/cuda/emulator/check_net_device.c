@@ -3,13 +3,11 @@
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "emulator.h"
+#include "answers.h"
+#include "lost_device.h"
 #include "policy/net_policy.h"
-#include "sim/simulate.h"
 
-enum { ECC_UNCORRECTABLE = 214 }; /* of cudaError */
 enum { V = 6000, WIDTH = 24, PROMPTS = 2, COUNT = 8, LENGTH = 2, MUCH = 1 << 30 };
 
 static sg_net_policy_shape shape_of(bool tied)
@@ -40,23 +38,12 @@ static sg_net_policy_shape shape_of(bool tied)
         .seed = 3};
 }
 
-typedef struct answers {
-    uint32_t prompt[COUNT], sample[COUNT], length[COUNT];
-    int32_t tokens[COUNT * LENGTH];
-    double log_prob[COUNT * LENGTH], push[COUNT * LENGTH];
-    sg_responses responses;
-} answers;
-
-static void answers_init(answers *a)
+static void set_out(answers *a)
 {
-    memset(a, 0, sizeof *a);
-    for (uint32_t i = 0; i < COUNT; i++) {
-        a->prompt[i] = i % PROMPTS;
-        a->sample[i] = i / PROMPTS;
+    answers_init(a, COUNT, LENGTH, PROMPTS);
+    for (uint32_t i = 0; i < COUNT; i++)
         for (uint32_t t = 0; t < LENGTH; t++)
             a->push[i * LENGTH + t] = (double)(i % 3) - 0.5;
-    }
-    a->responses = (sg_responses){COUNT, LENGTH, a->prompt, a->sample, a->length, a->tokens};
 }
 
 static sg_status learn(sg_policy *policy, answers *a, uint32_t time, sg_policy_change *change,
@@ -79,7 +66,7 @@ START_TEST(parameters_stay_where_they_are)
     sg_policy_observation seen;
     answers a;
     const size_t weights = V * WIDTH * sizeof(float);
-    answers_init(&a);
+    set_out(&a);
     ck_assert(!sg_net_policy_alloc(&policy, &shape, NULL));
     size_t start = sg_emulator_traffic();
     ck_assert(!policy->methods->clone(policy, &old, NULL));
@@ -117,25 +104,25 @@ START_TEST(a_net_that_does_not_fit_says_so)
     sg_policy_change change;
     sg_error error;
     answers a;
-    answers_init(&a);
+    set_out(&a);
     size_t before = sg_emulator_bytes_in_use();
     size_t array = sg_net_resident_bytes(&shape.net);
     for (size_t arrays = 0; arrays < 4; arrays++) { /* parameters, gradient, two moments */
-        sg_emulator_set_memory(before + arrays * array + array / 2);
+        leave_memory(arrays * array + array / 2);
         ck_assert_int_eq(sg_net_policy_alloc(&policy, &shape, &error), SG_ENOMEM);
         ck_assert_ptr_null(policy);
-        ck_assert_ptr_nonnull(strstr(error.message, "MB of device memory"));
-        ck_assert_ptr_nonnull(strstr(error.message, "--backend cpu"));
+        assert_says(&error, "MB of device memory");
+        assert_says(&error, "--backend cpu");
         ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
     }
     /* Later: what they were before a step. */
     sg_emulator_set_memory(MUCH);
     ck_assert(!sg_net_policy_alloc(&policy, &shape, NULL));
     ck_assert(!learn(policy, &a, 1, NULL, NULL));
-    sg_emulator_set_memory(sg_emulator_bytes_in_use() + array / 2);
+    leave_memory(array / 2);
     ck_assert_int_eq(learn(policy, &a, 2, &change, &error), SG_ENOMEM);
-    ck_assert_ptr_nonnull(strstr(error.message, "MB of device memory"));
-    sg_emulator_set_memory((size_t)8 << 30);
+    assert_says(&error, "MB of device memory");
+    leave_much_memory();
     ck_assert(!learn(policy, &a, 2, &change, NULL));
     sg_policy_free(policy);
     ck_assert_uint_eq(sg_emulator_bytes_in_use(), before);
@@ -148,23 +135,22 @@ START_TEST(a_net_of_a_lost_device_says_so)
     sg_policy *policy, *other;
     sg_error error;
     answers a;
-    answers_init(&a);
+    set_out(&a);
     size_t before = sg_emulator_bytes_in_use();
     ck_assert(!sg_net_policy_alloc(&policy, &shape, NULL));
     ck_assert(!sg_net_policy_alloc(&other, &shape, NULL));
     ck_assert(!learn(policy, &a, 1, NULL, NULL));
-    size_t size = policy->methods->save(policy, NULL);
-    char *bytes = malloc(size);
-    ck_assert_uint_eq(policy->methods->save(policy, bytes), size);
-    sg_emulator_break(ECC_UNCORRECTABLE);
+    size_t size;
+    char *bytes = saved(policy, &size);
+    lose_device();
     ck_assert_int_eq(learn(policy, &a, 2, NULL, &error), SG_ETOOL);
-    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
+    assert_says(&error, "was lost while");
     ck_assert_int_eq(other->methods->copy(other, policy, &error), SG_ETOOL);
     ck_assert_int_eq(other->methods->adopt(other, policy, &error), SG_ETOOL);
     ck_assert_int_eq(other->methods->load(other, bytes, size, &error), SG_ETOOL);
     ck_assert_uint_eq(policy->methods->save(policy, bytes), 0);
     other->methods->forget(other);
-    sg_emulator_break(0);
+    bring_device_back();
     free(bytes);
     sg_policy_free(policy);
     sg_policy_free(other);
@@ -172,33 +158,22 @@ START_TEST(a_net_of_a_lost_device_says_so)
 }
 END_TEST
 
-static void break_at_half(void *context, double done)
-{
-    int *once = context;
-    if (done >= 0.5 && !*once)
-        sg_emulator_break(*once = ECC_UNCORRECTABLE);
-}
-
 START_TEST(a_simulation_of_nets_keeps_its_finished_runs)
 {
-    static const char *const settings[] = {
-        "policy.kind=net", "policy.vocabulary=300", "policy.head=6", "policy.width=4",
-        "policy.hidden=4", "task.prompts=2",        "task.length=1", "rollout.group=4",
-        "run.steps=3",     "run.seeds=4",           "run.threads=1", "run.backend=cuda"};
+    static const char *const settings[] = {"policy.kind=net",
+                                           "policy.vocabulary=300",
+                                           "policy.head=6",
+                                           "policy.width=4",
+                                           "policy.hidden=4",
+                                           "task.prompts=2",
+                                           "task.length=1",
+                                           "rollout.group=4",
+                                           "run.steps=3",
+                                           "run.seeds=4",
+                                           NULL};
     sg_config config;
-    sg_table *table;
-    sg_error error;
-    int once = 0;
-    sg_config_init(&config);
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
-        ck_assert_msg(sg_config_set(&config, settings[i], &error) == SG_OK, "%s", error.message);
-    sg_simulate_callbacks callbacks = {.progress = break_at_half, .context = &once};
-    ck_assert_int_eq(sg_simulate(&config, &callbacks, &table, &error), SG_ETOOL);
-    sg_emulator_break(0);
-    ck_assert_ptr_nonnull(strstr(error.message, "was lost while"));
-    ck_assert_ptr_nonnull(table);
-    ck_assert_uint_gt(sg_table_rows(table), 0);
-    sg_table_free(table);
+    set_up(&config, settings);
+    assert_keeps_finished_runs(&config);
 }
 END_TEST
 
