@@ -85,8 +85,17 @@ static int run(const cli_call *call)
     int code = cli_check_output(call);
     if (code)
         return code;
-    if (bench_run(call->operands.items, call->operands.count, &bench, &table, &error) != SG_OK)
+    const char *where = bench.backend == SG_BACKEND_CUDA ? "cuda" : "cpu";
+    sg_status status =
+        bench_run(call->operands.items, call->operands.count, &bench, &table, &error);
+    if (status == SG_OK)
+        status = sg_table_set_meta(table, "backend", where, &error);
+    if (status == SG_OK)
+        status = sg_table_set_meta(table, "precision", "fp32; light rows fp64", &error);
+    if (status != SG_OK) {
+        sg_table_free(table);
         return cli_report(&error);
+    }
     bool to_stdout = cli_is_stdout(call->common.output);
     if (to_stdout && cli_output_format(call) == SG_FORMAT_JSON)
         code = print_json(table);
