@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "experiment.h"
-#include "sim/run.h"
+#include "whole_run.h"
 
 static void small(sg_config *config)
 {
@@ -23,30 +23,7 @@ static void small(sg_config *config)
     set(config, "task.correct_mass=0.3");
     set(config, "rollout.group=8");
     set(config, "run.steps=4");
-}
-
-typedef struct whole_run {
-    sg_task task;
-    double logits[60];
-    sg_run run;
-} whole_run;
-
-static void open_run(whole_run *w, const sg_config *config)
-{
-    sg_error error = {0};
-    sg_prior prior = sg_config_prior(config);
-    ck_assert_uint_eq(prior.vocabulary, 60);
-    sg_prior_logits(&prior, w->logits);
-    ck_assert_msg(sg_config_check(config, &error) == SG_OK, "%s", error.message);
-    ck_assert_int_eq(sg_task_init(&w->task, config, w->logits, NULL), SG_OK);
-    ck_assert_msg(sg_run_init(&w->run, config, &w->task, w->logits, 0, 9, &error) == SG_OK, "%s",
-                  error.message);
-}
-
-static void close_run(whole_run *w)
-{
-    sg_run_clear(&w->run);
-    sg_task_clear(&w->task);
+    ck_assert_uint_eq(sg_config_prior(config).vocabulary, 60);
 }
 
 /* ---- prompts ---- */

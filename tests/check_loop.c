@@ -10,7 +10,7 @@
 #include "experiment.h"
 #include "policy/net_policy.h"
 #include "policy/tabular.h"
-#include "sim/run.h"
+#include "whole_run.h"
 
 static void small(sg_config *config)
 {
@@ -23,30 +23,6 @@ static void small(sg_config *config)
     set(config, "optimizer.lr=0.05");
     set(config, "rollout.group=12");
     set(config, "run.steps=24");
-}
-
-typedef struct whole_run {
-    sg_task task;
-    double *logits;
-    sg_run run;
-} whole_run;
-
-static void open_run(whole_run *w, const sg_config *config)
-{
-    sg_error error = {0};
-    sg_prior prior = sg_config_prior(config);
-    w->logits = malloc(prior.vocabulary * sizeof *w->logits);
-    sg_prior_logits(&prior, w->logits);
-    ck_assert_int_eq(sg_task_init(&w->task, config, w->logits, NULL), SG_OK);
-    ck_assert_msg(sg_run_init(&w->run, config, &w->task, w->logits, 0, 9, &error) == SG_OK, "%s",
-                  error.message);
-}
-
-static void close_run(whole_run *w)
-{
-    sg_run_clear(&w->run);
-    sg_task_clear(&w->task);
-    free(w->logits);
 }
 
 /* The sampler has the parameters that the policy had `lag` rollouts ago. */
