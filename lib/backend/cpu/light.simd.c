@@ -3,19 +3,8 @@
 #include <string.h>
 
 #include "backend/cpu/light.h"
-#include "core/vec_math.h"
+#include "backend/sample_maths.h"
 
-#define sample_exp sg_exp
-#define sample_expm1 expm1
-#define sample_log sg_log
-#define sample_fabs fabs
-#define sample_sqrt sqrt
-#define sample_erf erf
-#define sample_atan atan
-#define sample_tgamma tgamma
-#define SG_REAL double
-#define SG_NAME(name) name##_sample
-#define SG_MATH(function) sample_##function
 #include "backend/cpu/light_gates.h"
 
 #define SG_PASTE(a, b) a##b

@@ -3,21 +3,7 @@
  * do ask are listed, and a block finishes each of them. */
 #include "backend/cuda/light_block.h"
 
-#include "core/vec_math.h"
-
-/* Gates in the CPU's arithmetic (backend/cpu/light.simd.c). Their coefficients need no other maths
- * than these; surrogates, which nobody asks for here, may. */
-#define sample_exp sg_exp
-#define sample_expm1 expm1
-#define sample_log sg_log
-#define sample_fabs fabs
-#define sample_sqrt sqrt
-#define sample_erf erf
-#define sample_atan atan
-#define sample_tgamma tgamma
-#define SG_REAL double
-#define SG_NAME(name) name##_sample
-#define SG_MATH(function) sample_##function
+#include "backend/sample_maths.h"
 #include "objective/gate_math.h"
 
 namespace
