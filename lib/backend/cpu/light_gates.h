@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Coefficients of a gate for the samples of one row, from gate_math.h with maths functions that
  * compilers turn into vector code. No include guard: *.simd.c files include this once per precision
- * with SG_REAL, SG_NAME and SG_MATH defined as gate_math.h wants them (SG_MATH names functions with
- * the prefix SG_SAMPLE_). */
+ * with SG_REAL, SG_NAME and SG_MATH defined as gate_math.h wants them. */
 #include "objective/gate_math.h"
 
 /* `kind` is a constant wherever this is inlined: each loop holds one gate. */
@@ -15,7 +14,6 @@ SG_NAME(sample_loop)(sg_gate_kind kind,
                      const SG_REAL *advantage, SG_REAL *coefficient)
 {
     const sg_gate_parameters p = *parameter;
-    bool zero_is_positive = kind == SG_GATE_TOPR || kind == SG_GATE_VESPO;
 /* Some gates cannot become vector code, and clang would warn of that. */
 #ifndef __clang__
 #pragma omp simd
@@ -24,8 +22,7 @@ SG_NAME(sample_loop)(sg_gate_kind kind,
         SG_REAL a = advantage[i];
         SG_NAME(sg_gate_point)
         at = {log_ratio[i], ratio[i], excess[i], logp_old[i]};
-        bool positive = zero_is_positive ? a >= 0 : a > 0;
-        SG_REAL c = gate(&p, at, positive).coefficient;
+        SG_REAL c = gate(&p, at, SG_NAME(sg_gate_positive)(kind, a)).coefficient;
         c = at.log_ratio == at.log_ratio ? c : at.log_ratio;
         coefficient[i] = a == a ? c : a;
     }
