@@ -78,6 +78,30 @@ START_TEST(mistakes_are_noticed_in_every_order)
 }
 END_TEST
 
+START_TEST(waits_are_counted_when_something_was_asked)
+{
+    int numbers[4] = {1, 2, 3, 4};
+    void *there;
+    sg_cuda_stream *stream;
+    ck_assert(!sg_cuda_alloc(&there, sizeof numbers, "numbers", NULL));
+    ck_assert(!sg_cuda_stream_alloc(&stream, NULL));
+    size_t before = sg_emulator_waits();
+    ck_assert(!sg_cuda_to_device(there, numbers, sizeof numbers, stream, NULL));
+    ck_assert(!sg_cuda_zero(there, sizeof *numbers, stream, NULL));
+    ck_assert_uint_eq(sg_emulator_waits(), before);
+    ck_assert(!sg_cuda_stream_wait(stream, NULL));
+    ck_assert_uint_eq(sg_emulator_waits(), before + 1);
+    ck_assert(!sg_cuda_stream_wait(stream, NULL));
+    ck_assert_uint_eq(sg_emulator_waits(), before + 1);
+    ck_assert(!sg_cuda_from_device(numbers, there, sizeof numbers, stream, NULL));
+    ck_assert_uint_eq(sg_emulator_waits(), before + 2);
+    ck_assert_int_eq(numbers[0], 0);
+    ck_assert_int_eq(numbers[3], 4);
+    sg_cuda_stream_free(stream);
+    sg_cuda_free(there);
+}
+END_TEST
+
 START_TEST(faults_of_a_device_become_sentences)
 {
     static const struct {
@@ -127,6 +151,7 @@ Suite *emulator_suite(void)
     tcase_add_test(tests, right_kernels_are_right_in_every_order);
     tcase_add_loop_test(tests, mistakes_are_noticed_in_every_order, NO_MISTAKE, MISTAKES);
     tcase_add_test(tests, faults_of_a_device_become_sentences);
+    tcase_add_test(tests, waits_are_counted_when_something_was_asked);
     tcase_add_test(tests, all_memory_was_given_back);
     suite_add_tcase(suite, tests);
     return suite;

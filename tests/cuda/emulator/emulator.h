@@ -34,6 +34,9 @@ size_t sg_emulator_launches(void);
 /* Bytes that went from host to device and back since the program began. */
 size_t sg_emulator_traffic(void);
 
+/* How often the host waited for the device to do what it was asked. */
+size_t sg_emulator_waits(void);
+
 /* Bytes that cudaMalloc and cudaMallocHost gave and that were not freed yet. */
 size_t sg_emulator_bytes_in_use(void);
 

@@ -40,7 +40,8 @@ std::map<const void *, int> shared_limit;  /* of a kernel that asked for more */
 std::map<const void *, int> large_cluster; /* may be more than 8 blocks */
 size_t most_memory = (size_t)1 << 34, launches;
 int devices = 1, architecture = 9;
-size_t traffic;
+size_t traffic, waits;
+bool busy;                     /* something was asked of the device since the host last waited */
 cudaError_t last_error, fault; /* fault: every call fails from then on */
 char complaint[512];
 
@@ -82,6 +83,13 @@ unsigned cluster_most(const void *function)
 {
     auto large = large_cluster.find(function);
     return large != large_cluster.end() && large->second ? 16 : 8;
+}
+
+bool page_locked(const void *pointer)
+{
+    turn mine;
+    const allocation *a = find(pointer);
+    return a && a->on_host;
 }
 
 bool untouched(const char *guard)
@@ -164,6 +172,14 @@ cudaError_t release(void *pointer)
     return cudaSuccess;
 }
 
+cudaError_t wait(void)
+{
+    turn mine;
+    waits += busy;
+    busy = false;
+    return answer(fault);
+}
+
 cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
     turn mine;
@@ -183,6 +199,7 @@ cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
         return answer(cudaErrorInvalidValue);
     }
     traffic += to_device != from_device ? bytes : 0;
+    busy = true;
     sg_emulator_open_memory();
     memmove(to, from, bytes);
     sg_emulator_close_memory(nullptr);
@@ -199,6 +216,7 @@ cudaError_t fill(void *to, int value, size_t bytes)
                              "a fill of %zu bytes is not inside device memory", bytes);
         return answer(cudaErrorInvalidValue);
     }
+    busy = true;
     sg_emulator_open_memory();
     memset(to, value, bytes);
     sg_emulator_close_memory(nullptr);
@@ -271,6 +289,7 @@ cudaError_t sg_emulated_launch(const sg_emulated_kernel &kernel, dim3 grid, dim3
          grid.x % kernel.cluster != 0))
         return answer(cudaErrorInvalidConfiguration);
     launches++;
+    busy = true;
     sg_emulator_open_memory();
     sg_emulator_run(kernel, grid, block, shared);
     sg_emulator_close_memory(kernel.name);
@@ -348,6 +367,11 @@ size_t sg_emulator_traffic(void)
     return traffic;
 }
 
+size_t sg_emulator_waits(void)
+{
+    return waits;
+}
+
 size_t sg_emulator_bytes_in_use(void)
 {
     size_t sum = 0;
@@ -413,7 +437,7 @@ cudaError_t cudaRuntimeGetVersion(int *version)
 
 cudaError_t cudaDeviceSynchronize(void)
 {
-    return answer(fault);
+    return wait();
 }
 
 cudaError_t cudaGetLastError(void)
@@ -470,13 +494,18 @@ cudaError_t cudaFreeHost(void *pointer)
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
 {
-    return copy(to, from, bytes, kind);
+    cudaError_t code = copy(to, from, bytes, kind);
+    return code == cudaSuccess ? wait() : code;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t)
 {
-    return copy(to, from, bytes, kind);
+    /* What goes to memory that is not page-locked has arrived when the call returns. */
+    cudaError_t code = copy(to, from, bytes, kind);
+    return code == cudaSuccess && kind == cudaMemcpyDeviceToHost && bytes > 0 && !page_locked(to)
+               ? wait()
+               : code;
 }
 
 cudaError_t cudaMemset(void *to, int value, size_t bytes)
@@ -508,7 +537,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
-    return answer(fault);
+    return wait();
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
