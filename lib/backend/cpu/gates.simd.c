@@ -108,46 +108,75 @@ static double gates_total(size_t n, const float *x)
     return lane[0];
 }
 
-/* What is counted of a token: the bin of its weight in the low bits, then flags. */
-enum { CLIPPED = 32, POSITIVE = 64, NEGATIVE = 128 };
+/* Weights are counted in vectors: a lane has a counter of 3 bits for each bin in one word, and adds 1 << 3 bin. Before one can
+ * overflow, counters move on: to 6 bits, those of even and odd bins apart, and from there to the sums. What is outside goes to
+ * bit 63, which nobody reads. */
+enum { LANES = 8, GROUP = 7, GROUPS = 9 };
+typedef uint64_t words __attribute__((vector_size(8 * LANES)));
+typedef int32_t shifts __attribute__((vector_size(4 * LANES), aligned(4)));
+static const uint64_t EVEN = UINT64_C(0x1c71c71c71c71c7); /* the low 3 of each 6 bits */
+_Static_assert(SG_GATE_BINS == 20, "counters of 6 bits for 10 even and 10 odd bins");
 
 static void encode(size_t n, const float *restrict weight, const float *restrict coefficient,
-                   const float *restrict advantage, int32_t *restrict code)
+                   const float *restrict advantage, int32_t *restrict shift, sg_gate_sums *sums)
 {
+    int32_t positive = 0, negative = 0, clipped_positive = 0, clipped_negative = 0;
     for (size_t i = 0; i < n; i++) {
-        float w = weight[i], a = advantage[i];
-        code[i] = sg_gate_bin(w) | (coefficient[i] == 0 ? CLIPPED : 0) | (a > 0 ? POSITIVE : 0) |
-                  (a < 0 ? NEGATIVE : 0);
+        int32_t above = advantage[i] > 0, below = advantage[i] < 0, clipped = coefficient[i] == 0;
+        int32_t bin = sg_gate_bin(weight[i]);
+        shift[i] = bin < SG_GATE_BINS ? 3 * bin : 63;
+        positive += above;
+        negative += below;
+        clipped_positive += above & clipped;
+        clipped_negative += below & clipped;
+    }
+    sums->positive += (uint64_t)positive;
+    sums->negative += (uint64_t)negative;
+    sums->clipped_positive += (uint64_t)clipped_positive;
+    sums->clipped_negative += (uint64_t)clipped_negative;
+}
+
+static void unload(const words *even, const words *odd, uint64_t *bins)
+{
+    for (size_t pair = 0; pair < SG_GATE_BINS / 2; pair++) {
+        words of_even = *even >> 6 * pair & 63, of_odd = *odd >> 6 * pair & 63;
+        for (size_t k = 0; k < LANES; k++) {
+            bins[2 * pair] += of_even[k];
+            bins[2 * pair + 1] += of_odd[k];
+        }
     }
 }
 
-static void count(size_t n, const int32_t *code, sg_gate_sums *sums)
+static void count(size_t n, const int32_t *shift, sg_gate_sums *sums)
 {
-    /* Four counters a code, so that equal neighbours do not wait for each other. */
-    uint32_t table[4][256] = {{0}};
+    const words one = (words){0} + 1;
+    uint64_t bins[SG_GATE_BINS + 1] = {0}, inside = 0;
     size_t i = 0;
-    for (; i + 4 <= n; i += 4)
-        for (size_t k = 0; k < 4; k++)
-            table[k][code[i + k]]++;
-    for (; i < n; i++)
-        table[0][code[i]]++;
-    for (size_t c = 0; c < 256; c++) {
-        uint64_t found = (uint64_t)table[0][c] + table[1][c] + table[2][c] + table[3][c];
-        if (found == 0)
-            continue;
-        sums->bins[c & 31] += found;
-        sums->positive += c & POSITIVE ? found : 0;
-        sums->negative += c & NEGATIVE ? found : 0;
-        sums->clipped_positive += (c & POSITIVE) && (c & CLIPPED) ? found : 0;
-        sums->clipped_negative += (c & NEGATIVE) && (c & CLIPPED) ? found : 0;
+    while (i + LANES <= n) {
+        words even = {0}, odd = {0};
+        for (size_t group = 0; group < GROUPS && i + LANES <= n; group++) {
+            words counter = {0};
+            for (size_t k = 0; k < GROUP && i + LANES <= n; k++, i += LANES)
+                counter += one << __builtin_convertvector(*(const shifts *)(shift + i), words);
+            even += counter & EVEN;
+            odd += counter >> 3 & EVEN;
+        }
+        unload(&even, &odd, bins);
     }
+    for (; i < n; i++)
+        bins[shift[i] / 3 < SG_GATE_BINS ? shift[i] / 3 : SG_GATE_BINS]++;
+    for (size_t bin = 0; bin < SG_GATE_BINS; bin++) {
+        sums->bins[bin] += bins[bin];
+        inside += bins[bin];
+    }
+    sums->bins[SG_GATE_BINS] += n - inside;
 }
 
 static void gates_sums(sg_gate_kind kind, const sg_gate_parameters *parameter, size_t n,
                        const float *ratio, const float *advantage, sg_gate_sums *sums)
 {
     _Alignas(64) float weight[SG_GATE_BLOCK], coefficient[SG_GATE_BLOCK], log_ratio[SG_GATE_BLOCK];
-    _Alignas(64) int32_t code[SG_GATE_BLOCK];
+    _Alignas(64) int32_t shift[SG_GATE_BLOCK];
     for (size_t first = 0; first < n; first += SG_GATE_BLOCK) {
         size_t m = n - first < SG_GATE_BLOCK ? n - first : SG_GATE_BLOCK;
         if (sg_gate_reads_log(kind))
@@ -161,9 +190,9 @@ static void gates_sums(sg_gate_kind kind, const sg_gate_parameters *parameter, s
             SG_GATE_LIST(SG_CASE)
 #undef SG_CASE
         }
-        encode(m, weight, coefficient, advantage + first, code);
+        encode(m, weight, coefficient, advantage + first, shift, sums);
         sums->weight += gates_total(m, weight);
-        count(m, code, sums);
+        count(m, shift, sums);
     }
 }
 
