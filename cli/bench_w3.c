@@ -79,9 +79,9 @@ static void slopes(head_data *data, size_t count, const double *log_prob)
 
 static sg_status forward_backward(head_data *data, sg_error *error)
 {
-    sg_head head = {data->vocabulary, WIDTH, 1, SG_FP32, 1, data->weights, NULL, false};
+    sg_head head = {data->vocabulary, WIDTH, 1, SG_FP32, 1, data->weights, NULL, false, NULL};
     sg_head_samples samples = {data->count, data->tokens, data->row};
-    sg_head_gradient gradient = {data->weight_gradient, NULL, data->hidden_gradient};
+    sg_head_gradient gradient = {data->weight_gradient, NULL, data->hidden_gradient, NULL};
     sg_status status = sg_head_forward(data->pass, &head, data->hidden, data->rows, &samples,
                                        data->log_prob, error);
     slopes(data, data->count, data->log_prob);
@@ -135,10 +135,10 @@ static sg_status find_error(head_data *data, double *worst, sg_error *error)
                            ? SG_OK
                            : sg_fail(error, SG_ENOMEM, "not enough memory to check W3");
     sg_head_samples samples = {count, tokens, data->row};
-    sg_head single = {vocabulary, WIDTH, 1, SG_FP32, 1, data->weights, NULL, false};
-    sg_head twin = {vocabulary, WIDTH, 1, SG_FP64, 1, weights, NULL, false};
-    sg_head_gradient to = {data->weight_gradient, NULL, data->hidden_gradient},
-                     to64 = {dw, NULL, dh};
+    sg_head single = {vocabulary, WIDTH, 1, SG_FP32, 1, data->weights, NULL, false, NULL};
+    sg_head twin = {vocabulary, WIDTH, 1, SG_FP64, 1, weights, NULL, false, NULL};
+    sg_head_gradient to = {data->weight_gradient, NULL, data->hidden_gradient, NULL},
+                     to64 = {dw, NULL, dh, NULL};
     if (status == SG_OK)
         status = sg_head_forward(data->exact, &twin, hidden, rows, &samples, log_prob[0], error);
     if (status == SG_OK) {

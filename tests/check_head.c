@@ -103,7 +103,8 @@ static sg_head head_of(const problem *p, sg_precision precision)
                      p->sharpness,
                      narrow ? (const void *)p->weights32 : p->weights,
                      narrow ? (const void *)p->bias32 : p->bias,
-                     false};
+                     false,
+                     NULL};
 }
 
 static const void *hidden_of(const problem *p, sg_precision precision)
@@ -128,7 +129,7 @@ static result solve(const problem *p, sg_precision precision, sg_diffuse diffuse
                 malloc(p->vocabulary * real), malloc(p->rows * p->width * real)};
     sg_head head = head_of(p, precision);
     sg_head_samples samples = {p->count, p->tokens, p->row};
-    sg_head_gradient gradient = {r.weights, r.bias, r.hidden};
+    sg_head_gradient gradient = {r.weights, r.bias, r.hidden, NULL};
     sg_head_pass *pass = sg_head_pass_alloc(backend_under_test());
     const void *hidden = hidden_of(p, precision);
     ck_assert(!sg_head_forward(pass, &head, hidden, p->rows, &samples, r.log_prob, NULL));

@@ -29,7 +29,8 @@ typedef struct sg_head {
     double sharpness;    /* 1 / temperature, > 0 */
     const void *weights; /* [vocabulary][width] */
     const void *bias;    /* [vocabulary], or NULL */
-    bool resident; /* both, and their gradients, are arrays of the device that the pass works on */
+    bool resident; /* both, and their gradients, are arrays of the device that the pass works on, */
+    const struct sg_cuda_flat *flat; /* in this one, which other streams use too; or NULL */
 } sg_head;
 
 /* What becomes of the diffuse part -B pi of a row's logit gradient, B the sum of its pushes. */
@@ -70,6 +71,7 @@ sg_status sg_head_forward(sg_head_pass *pass, const sg_head *head, const void *h
  * bias: [V] or NULL, hidden: [rows][d]. A row whose pushes are all 0 costs nothing. SG_ENOMEM. */
 typedef struct sg_head_gradient {
     void *weights, *bias, *hidden;
+    const struct sg_cuda_flat *flat; /* weights and bias are in it, as in sg_head; or NULL */
 } sg_head_gradient;
 sg_status sg_head_backward(sg_head_pass *pass, const sg_head *head, const void *hidden,
                            const sg_head_samples *samples, const double *pushes, sg_diffuse diffuse,

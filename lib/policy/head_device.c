@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The output layer on a CUDA device: who has a push, and in which order. */
+/* The output layer on a CUDA device: who has a push, and in which order. Parameters and gradients that are parts of
+ * flat arrays are used in turn with the streams of these arrays; a call that brings numbers back has waited for all it queued. */
 #include "policy/head_device.h"
 
 #include <string.h>
+
+#include "backend/cuda/flat.h"
 
 sg_status sg_head_pass_matmul(sg_head_pass *pass, sg_matmul matmul, sg_error *error)
 {
@@ -23,6 +26,8 @@ sg_status sg_head_device_load(sg_head_pass *pass, const sg_head *head, const voi
                            head->weights,    head->bias,  head->resident};
     sg_status status = pass->device ? SG_OK : sg_cuda_head_alloc(&pass->device, error);
     pass->rows = rows;
+    if (!status && head->flat)
+        status = sg_cuda_flat_enter(head->flat, sg_head_device_stream(pass), error);
     return status ? status : sg_cuda_head_load(pass->device, &layer, hidden, rows, error);
 }
 
@@ -115,7 +120,27 @@ static sg_status no_gradient(const sg_head_pass *pass, const sg_head *head,
     sg_status status = sg_cuda_zero(gradient->weights, weights, stream, error);
     if (!status && gradient->bias)
         status = sg_cuda_zero(gradient->bias, bias, stream, error);
-    return status ? status : sg_cuda_stream_wait(stream, error);
+    return status;
+}
+
+/* The gradients, as far as they are written; a resident head and its gradients are in use meanwhile. */
+static sg_status write_gradients(sg_head_pass *pass, const sg_head *head, const sg_cuda_push *push,
+                                 const sg_head_gradient *gradient, sg_error *error)
+{
+    const sg_cuda_flat *flats[] = {head->flat, gradient->flat};
+    sg_cuda_stream *stream = sg_head_device_stream(pass);
+    sg_status status = SG_OK;
+    for (int i = 0; i < 2 && !status; i++)
+        status = sg_cuda_flat_enter(flats[i], stream, error);
+    if (!status)
+        status = push->rows > 0 ? sg_cuda_head_backward(pass->device, push, gradient->weights,
+                                                        gradient->bias, gradient->hidden, error)
+                                : no_gradient(pass, head, gradient, error);
+    for (int i = 0; i < 2; i++) {
+        sg_status left = sg_cuda_flat_leave(flats[i], stream, status ? NULL : error);
+        status = status ? status : left;
+    }
+    return status;
 }
 
 sg_status sg_head_device_backward(sg_head_pass *pass, const sg_head *head,
@@ -132,10 +157,7 @@ sg_status sg_head_device_backward(sg_head_pass *pass, const sg_head *head,
     pass->last.push = sorted;
     pass->last.bias = gradient->bias;
     pass->last.hidden = gradient->hidden;
-    if (sorted.rows > 0)
-        return sg_cuda_head_backward(pass->device, &sorted, gradient->weights, gradient->bias,
-                                     gradient->hidden, error);
-    return no_gradient(pass, head, gradient, error);
+    return write_gradients(pass, head, &sorted, gradient, error);
 }
 
 sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
@@ -160,26 +182,30 @@ sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
 }
 
 /* A resident head may have been copied since it was loaded, and changed after that. */
-static void move_to(const sg_head_pass *pass, const sg_head *head)
+static sg_status move_to(const sg_head_pass *pass, const sg_head *head, sg_error *error)
 {
     if (head->resident)
         sg_cuda_head_move(pass->device, head->weights, head->bias);
+    return sg_cuda_flat_enter(head->flat, sg_head_device_stream(pass), error);
 }
 
 sg_status sg_head_device_logits(sg_head_pass *pass, const sg_head *head, size_t first, size_t count,
                                 void *out, sg_error *error)
 {
-    move_to(pass, head);
-    return sg_cuda_head_logits(pass->device, head->sharpness, first, count, out,
-                               sg_head_padded(head), error);
+    sg_status status = move_to(pass, head, error);
+    return status ? status
+                  : sg_cuda_head_logits(pass->device, head->sharpness, first, count, out,
+                                        sg_head_padded(head), error);
 }
 
 sg_status sg_head_device_diverge(sg_head_pass *a, const sg_head *head_a, sg_head_pass *b,
                                  const sg_head *head_b, sg_divergence *divergence, sg_error *error)
 {
-    move_to(a, head_a);
-    move_to(b, head_b);
-    sg_status status = sg_head_grow(a, SG_ROOM_PARTS, a->rows * 3, sizeof(double), error);
+    sg_status status = move_to(a, head_a, error);
+    if (!status)
+        status = move_to(b, head_b, error);
+    if (!status)
+        status = sg_head_grow(a, SG_ROOM_PARTS, a->rows * 3, sizeof(double), error);
     double *sums = sg_head_at(a, SG_ROOM_PARTS);
     if (!status)
         status = sg_cuda_head_diverge(a->device, b->device, sums, error);
@@ -194,8 +220,10 @@ sg_status sg_head_device_rise(sg_head_pass *a, const sg_head *head_a, sg_head_pa
 {
     sg_status status = sg_head_grow(a, SG_ROOM_PARTS, a->rows, sizeof(double), error);
     double *rises = sg_head_at(a, SG_ROOM_PARTS);
-    move_to(a, head_a);
-    move_to(b, head_b);
+    if (!status)
+        status = move_to(a, head_a, error);
+    if (!status)
+        status = move_to(b, head_b, error);
     if (!status)
         status = sg_cuda_head_rise(a->device, b->device, head_a->sharpness, samples->count,
                                    samples->tokens, samples->row, rises, error);

@@ -80,7 +80,8 @@ sg_head sg_net_head(const sg_net *net, double sharpness)
                      .sharpness = sharpness,
                      .weights = view.weights,
                      .bias = view.bias,
-                     .resident = net->device != NULL};
+                     .resident = net->device != NULL,
+                     .flat = net->device};
 }
 
 /* ---- rows: a hash table over contexts */
@@ -316,7 +317,8 @@ sg_status sg_net_backward(sg_net_pass *pass, const sg_net *net, const double *pu
     sg_head head = sg_net_head(net, 1 / c->temperature);
     sg_head_samples samples = {pass->batch.count, pass->batch.tokens, pass->row_of};
     sg_net_view out = sg_net_look(gradient);
-    sg_head_gradient to = {out.weights, out.bias, c->frozen_features ? NULL : pass->dh};
+    sg_head_gradient to = {out.weights, out.bias, c->frozen_features ? NULL : pass->dh,
+                           gradient->device};
     sg_status status =
         sg_head_backward(pass->head, &head, pass->h, &samples, pushes, diffuse, &to, error);
     if (status || c->frozen_features)

@@ -71,7 +71,7 @@ static void problem_free(problem *p)
 
 static sg_head head_of(const problem *p)
 {
-    return (sg_head){V, WIDTH, 700, p->precision, 1.5, p->weights, p->bias, false};
+    return (sg_head){V, WIDTH, 700, p->precision, 1.5, p->weights, p->bias, false, NULL};
 }
 
 typedef struct result {
@@ -98,7 +98,7 @@ static result solve(const problem *p, sg_backend_kind backend, sg_diffuse diffus
                 .hidden = malloc(ROWS * WIDTH * p->real),
                 .logits = malloc(3 * lead * p->real)};
     sg_head_samples samples = {COUNT, p->tokens, p->row};
-    sg_head_gradient gradient = {r.weights, r.bias, r.hidden};
+    sg_head_gradient gradient = {r.weights, r.bias, r.hidden, NULL};
     sg_head_pass *pass = sg_head_pass_alloc(backend);
     double u[DRAWS];
     uint32_t row[DRAWS];
@@ -205,7 +205,7 @@ START_TEST(parameters_may_live_on_the_device)
         got[resident][0] = malloc(weights);
         got[resident][1] = malloc(bias);
         got[resident][2] = malloc(features);
-        sg_head_gradient gradient = {got[resident][0], got[resident][1], got[resident][2]};
+        sg_head_gradient gradient = {got[resident][0], got[resident][1], got[resident][2], NULL};
         if (resident) {
             head.weights = other.weights = at[0];
             head.bias = other.bias = at[1];

@@ -83,8 +83,8 @@ static sg_head head_of(const problem *p, bool device, double sharpness)
     const void *weights = device ? (const void *)p->weights : p->weights64,
                *bias = device ? (const void *)p->offset : p->offset64;
     return (sg_head){
-        V,    WIDTH, 700, device ? SG_FP32 : SG_FP64, sharpness, weights, p->bias ? bias : NULL,
-        false};
+        V,     WIDTH, 700, device ? SG_FP32 : SG_FP64, sharpness, weights, p->bias ? bias : NULL,
+        false, NULL};
 }
 
 static sg_head_pass *pass_new(sg_matmul matmul)
@@ -140,7 +140,7 @@ static result *solve(const problem *p, sg_matmul matmul, sg_diffuse diffuse)
     void *weights = malloc(V * WIDTH * real), *bias = malloc(V * real),
          *features = malloc(ROWS * WIDTH * real);
     sg_head_samples samples = {COUNT, p->tokens, p->row};
-    sg_head_gradient gradient = {weights, p->bias ? bias : NULL, features};
+    sg_head_gradient gradient = {weights, p->bias ? bias : NULL, features, NULL};
     sg_head_pass *pass = pass_new(matmul);
     ck_assert(!sg_head_forward(pass, &head, hidden, ROWS, &samples, r->log_prob, NULL));
     ck_assert(
@@ -369,7 +369,7 @@ START_TEST(parameters_may_live_on_the_device)
         sg_head_pass *pass = pass_new(_i ? SG_MATMUL_BF16 : SG_MATMUL_TF32);
         for (int k = 0; k < 3; k++)
             got[resident][k] = malloc(weights);
-        sg_head_gradient gradient = {got[resident][0], got[resident][1], got[resident][2]};
+        sg_head_gradient gradient = {got[resident][0], got[resident][1], got[resident][2], NULL};
         if (resident) {
             head.weights = whole + 1;
             head.bias = at[0];

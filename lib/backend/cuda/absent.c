@@ -362,6 +362,16 @@ void *sg_cuda_flat_at(const sg_cuda_flat *flat, size_t offset)
     return NULL;
 }
 
+sg_status sg_cuda_flat_enter(const sg_cuda_flat *flat, sg_cuda_stream *stream, sg_error *error)
+{
+    return absent(error);
+}
+
+sg_status sg_cuda_flat_leave(const sg_cuda_flat *flat, sg_cuda_stream *stream, sg_error *error)
+{
+    return absent(error);
+}
+
 sg_status sg_cuda_flat_put(sg_cuda_flat *flat, size_t offset, size_t n, const void *host,
                            sg_error *error)
 {

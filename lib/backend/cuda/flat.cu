@@ -139,6 +139,9 @@ extern "C" sg_status sg_cuda_flat_alloc(sg_cuda_flat **made, sg_precision precis
     if (status == SG_OK)
         status = sg_cuda_stream_alloc(&flat->stream, error);
     if (status == SG_OK)
+        status = sg_cuda_check(cudaEventCreateWithFlags(&flat->used, cudaEventDisableTiming),
+                               "making an event", error);
+    if (status == SG_OK)
         status = sg_cuda_flat_zero(flat, 0, size, error);
     if (status != SG_OK)
         sg_cuda_flat_free(flat);
@@ -151,10 +154,32 @@ extern "C" void sg_cuda_flat_free(sg_cuda_flat *flat)
 {
     if (!flat)
         return;
+    (void)sg_cuda_use(nullptr);
+    if (flat->used && cudaEventSynchronize(flat->used) != cudaSuccess)
+        (void)cudaGetLastError(); /* of a device that is lost: others say so */
+    if (flat->used && cudaEventDestroy(flat->used) != cudaSuccess)
+        (void)cudaGetLastError();
     sg_cuda_free(flat->at);
     sg_cuda_free(flat->room);
     sg_cuda_stream_free(flat->stream);
     free(flat);
+}
+
+extern "C" sg_status sg_cuda_flat_enter(const sg_cuda_flat *flat, sg_cuda_stream *stream,
+                                        sg_error *error)
+{
+    sg_status status = sg_cuda_use(error);
+    return status || !flat ? status
+                           : sg_cuda_check(cudaStreamWaitEvent(stream, flat->used, 0),
+                                           "ordering the uses of an array", error);
+}
+
+extern "C" sg_status sg_cuda_flat_leave(const sg_cuda_flat *flat, sg_cuda_stream *stream,
+                                        sg_error *error)
+{
+    return flat ? sg_cuda_check(cudaEventRecord(flat->used, stream),
+                                "ordering the uses of an array", error)
+                : SG_OK;
 }
 
 extern "C" void *sg_cuda_flat_at(const sg_cuda_flat *flat, size_t offset)
@@ -164,12 +189,16 @@ extern "C" void *sg_cuda_flat_at(const sg_cuda_flat *flat, size_t offset)
 
 sg_status sg_cuda_flat_reserve(sg_cuda_flat *flat, size_t bytes, sg_error *error)
 {
-    if (bytes <= flat->room_bytes)
-        return sg_cuda_use(error);
+    sg_status status = sg_cuda_flat_enter(flat, flat->stream, error);
+    if (status != SG_OK || bytes <= flat->room_bytes)
+        return status;
+    if (flat->room)
+        status = sg_cuda_stream_wait(flat->stream, error);
     sg_cuda_free(flat->room);
     flat->room = nullptr;
     flat->room_bytes = 0;
-    sg_status status = sg_cuda_alloc(&flat->room, bytes, "room for rows and sums of a net", error);
+    if (status == SG_OK)
+        status = sg_cuda_alloc(&flat->room, bytes, "room for rows and sums of a net", error);
     if (status == SG_OK)
         flat->room_bytes = bytes;
     return status;
@@ -178,17 +207,17 @@ sg_status sg_cuda_flat_reserve(sg_cuda_flat *flat, size_t bytes, sg_error *error
 extern "C" sg_status sg_cuda_flat_put(sg_cuda_flat *flat, size_t offset, size_t n, const void *host,
                                       sg_error *error)
 {
-    sg_status status = sg_cuda_use(error);
+    sg_status status = sg_cuda_flat_enter(flat, flat->stream, error);
     if (status == SG_OK)
         status = sg_cuda_to_device(sg_cuda_flat_at(flat, offset), host, n * flat->real,
                                    flat->stream, error);
-    return status ? status : sg_cuda_stream_wait(flat->stream, error);
+    return status ? status : sg_cuda_flat_leave(flat, flat->stream, error);
 }
 
 extern "C" sg_status sg_cuda_flat_get(sg_cuda_flat *flat, size_t offset, size_t n, void *host,
                                       sg_error *error)
 {
-    sg_status status = sg_cuda_use(error);
+    sg_status status = sg_cuda_flat_enter(flat, flat->stream, error);
     return status ? status
                   : sg_cuda_from_device(host, sg_cuda_flat_at(flat, offset), n * flat->real,
                                         flat->stream, error);
@@ -196,19 +225,20 @@ extern "C" sg_status sg_cuda_flat_get(sg_cuda_flat *flat, size_t offset, size_t 
 
 extern "C" sg_status sg_cuda_flat_zero(sg_cuda_flat *flat, size_t offset, size_t n, sg_error *error)
 {
-    sg_status status = sg_cuda_use(error);
+    sg_status status = sg_cuda_flat_enter(flat, flat->stream, error);
     if (status == SG_OK)
         status = sg_cuda_zero(sg_cuda_flat_at(flat, offset), n * flat->real, flat->stream, error);
-    return status ? status : sg_cuda_stream_wait(flat->stream, error);
+    return status ? status : sg_cuda_flat_leave(flat, flat->stream, error);
 }
 
 extern "C" sg_status sg_cuda_flat_copy(sg_cuda_flat *flat, const sg_cuda_flat *source,
                                        sg_error *error)
 {
-    sg_status status = sg_cuda_use(error);
+    sg_cuda_flat_uses uses = {flat->stream, {flat, source}};
+    sg_status status = uses.enter(error);
     if (status == SG_OK)
         status = sg_cuda_copy(flat->at, source->at, flat->size * flat->real, flat->stream, error);
-    return status ? status : sg_cuda_stream_wait(flat->stream, error);
+    return uses.leave(status, error);
 }
 
 extern "C" sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat *source,
@@ -216,7 +246,8 @@ extern "C" sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat
 {
     size_t n = flat->size;
     unsigned blocks = blocks_for((n + 1) / 2);
-    sg_status status = sg_cuda_use(error);
+    sg_cuda_flat_uses uses = {flat->stream, {flat, source}};
+    sg_status status = uses.enter(error);
     if (status == SG_OK)
         status =
             sg_cuda_check(flat->precision == SG_FP32
@@ -225,7 +256,7 @@ extern "C" sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat
                               : SG_LAUNCH(emulate<double>, blocks, THREADS, 0, flat->stream, n,
                                           *how, (const double *)source->at, (double *)flat->at),
                           "rounding parameters", error);
-    return status ? status : sg_cuda_stream_wait(flat->stream, error);
+    return uses.leave(status, error);
 }
 
 /* ---- rows of tables */
@@ -284,7 +315,7 @@ extern "C" sg_status sg_cuda_flat_scatter(sg_cuda_flat *flat, size_t offset, siz
                 : SG_LAUNCH(scatter<double>, (unsigned)count, THREADS, 0, flat->stream, columns,
                             numbers, (const double *)room, (double *)table),
             "writing rows of a table", error);
-    return status ? status : sg_cuda_stream_wait(flat->stream, error);
+    return status ? status : sg_cuda_flat_leave(flat, flat->stream, error);
 }
 
 /* ---- sums */

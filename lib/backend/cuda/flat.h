@@ -14,8 +14,10 @@
 /* Numbers that live on the device: parameters of the neural policy, a gradient, moments of an optimiser. The formulas
  * and the order of sums are those of backend/rule_math.h, so all results have the bits of the CPU.
  *
- * Each call returns when the device has done what it asks; arrays named `host` are the host's. Errors: those of
- * device.h. */
+ * Calls queue their work in an order of their own: who uses an array after another waits for it on the device, not on the host. A
+ * call that fills an array of the host, or a number, returns when that is there; others return at once, and what fails on
+ * the device afterwards is reported by a later call. Arrays named `host` are in pageable memory, and free again when a call returns.
+ * An array is used by one thread of the host at a time. Errors: those of device.h. */
 
 #ifdef __cplusplus
 extern "C" {
@@ -27,6 +29,11 @@ sg_status sg_cuda_flat_alloc(sg_cuda_flat **flat, sg_precision precision, size_t
                              const char *what, sg_error *error);
 void sg_cuda_flat_free(sg_cuda_flat *flat);
 void *sg_cuda_flat_at(const sg_cuda_flat *flat, size_t offset); /* an address of the device */
+
+/* Around the use of an array, to read or to write, on a stream that is not its own: what is queued after enter starts when earlier uses
+ * have ended, and later uses start when what was queued before leave has ended. NULL is no array. */
+sg_status sg_cuda_flat_enter(const sg_cuda_flat *flat, sg_cuda_stream *stream, sg_error *error);
+sg_status sg_cuda_flat_leave(const sg_cuda_flat *flat, sg_cuda_stream *stream, sg_error *error);
 
 sg_status sg_cuda_flat_put(sg_cuda_flat *flat, size_t offset, size_t n, const void *host,
                            sg_error *error);

@@ -68,6 +68,8 @@ extern "C" sg_status sg_cuda_flat_step(sg_cuda_flat *gradient, const sg_cuda_ste
         sg_cuda_flat_reserve(gradient, (tiles + 2 * columns) * sizeof(double), error);
     if (status != SG_OK)
         return status;
+    sg_cuda_flat_uses uses = {gradient->stream, {gradient, s->first, s->second, s->parameters}};
+    status = uses.enter(error);
     double *room = (double *)gradient->room;
     arrays a = {sg_cuda_flat_at(gradient, s->offset),
                 moment_at(s->first, s->offset),
@@ -76,19 +78,20 @@ extern "C" sg_status sg_cuda_flat_step(sg_cuda_flat *gradient, const sg_cuda_ste
                 room,
                 room + tiles,
                 room + tiles + columns};
-    if (coupled)
+    if (coupled && status == SG_OK)
         status = couple(gradient, s, a, error);
     if (status == SG_OK)
         status = sg_cuda_check(gradient->precision == SG_FP32 ? launch_f32(gradient->stream, s, a)
                                                               : launch_f64(gradient->stream, s, a),
                                "taking a step", error);
-    return status ? status : sg_cuda_stream_wait(gradient->stream, error);
+    return uses.leave(status, error);
 }
 
 extern "C" sg_status sg_cuda_flat_add(sg_cuda_flat *delta, double scale, sg_cuda_flat *parameters,
                                       sg_error *error)
 {
-    sg_status status = sg_cuda_use(error);
+    sg_cuda_flat_uses uses = {delta->stream, {delta, parameters}};
+    sg_status status = uses.enter(error);
     if (status == SG_OK)
         status = sg_cuda_check(delta->precision == SG_FP32
                                    ? SG_LAUNCH(add_f32, blocks_for(delta->size), THREADS, 0,
@@ -98,5 +101,5 @@ extern "C" sg_status sg_cuda_flat_add(sg_cuda_flat *delta, double scale, sg_cuda
                                                delta->stream, delta->size, scale,
                                                (const double *)delta->at, (double *)parameters->at),
                                "moving parameters", error);
-    return status ? status : sg_cuda_stream_wait(delta->stream, error);
+    return uses.leave(status, error);
 }

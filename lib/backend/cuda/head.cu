@@ -228,6 +228,8 @@ extern "C" void sg_cuda_head_free(sg_cuda_head *head)
 {
     if (!head)
         return;
+    if (head->stream)
+        (void)sg_cuda_stream_wait(head->stream, nullptr);
     for (int i = 0; i < SG_CUDA_ROOMS; i++)
         sg_cuda_free(head->rooms[i].at);
     sg_cuda_tensor_free(head->tensor);
@@ -248,12 +250,16 @@ extern "C" sg_cuda_stream *sg_cuda_head_stream(const sg_cuda_head *head)
 sg_status sg_cuda_head_reserve(sg_cuda_head *head, sg_cuda_head_room room, size_t bytes,
                                sg_error *error)
 {
-    if (bytes <= head->rooms[room].bytes)
-        return sg_cuda_use(error);
+    sg_status status = sg_cuda_use(error);
+    if (status != SG_OK || bytes <= head->rooms[room].bytes)
+        return status;
+    if (head->rooms[room].at) /* what is queued may use it */
+        status = sg_cuda_stream_wait(head->stream, error);
     sg_cuda_free(head->rooms[room].at);
     head->rooms[room].at = nullptr;
     head->rooms[room].bytes = 0;
-    sg_status status = sg_cuda_alloc(&head->rooms[room].at, bytes, room_names[room], error);
+    if (status == SG_OK)
+        status = sg_cuda_alloc(&head->rooms[room].at, bytes, room_names[room], error);
     if (status == SG_OK)
         head->rooms[room].bytes = bytes;
     return status;

@@ -81,7 +81,7 @@ typedef struct sg_cuda_push {
 } sg_cuda_push;
 
 /* weights: [vocabulary][width], bias: [vocabulary] or NULL, hidden: [rows][width] or NULL. Returns when all of them
- * are there. */
+ * that are the host's are there. */
 sg_status sg_cuda_head_backward(sg_cuda_head *head, const sg_cuda_push *push, void *weights,
                                 void *bias, void *hidden, sg_error *error);
 

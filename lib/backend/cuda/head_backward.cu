@@ -290,5 +290,5 @@ extern "C" sg_status sg_cuda_head_backward(sg_cuda_head *head, const sg_cuda_pus
     if (status == SG_OK && hidden)
         status = sg_cuda_head_get(head, SG_CUDA_ROOM_HIDDEN_GRADIENT, hidden, head->rows * d * real,
                                   error);
-    return status ? status : sg_cuda_stream_wait(head->stream, error);
+    return status || resident ? status : sg_cuda_stream_wait(head->stream, error);
 }

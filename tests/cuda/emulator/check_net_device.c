@@ -97,6 +97,38 @@ START_TEST(parameters_stay_where_they_are)
 }
 END_TEST
 
+/* The host waits for what it brings back alone; the device keeps the order of what uses an array. */
+START_TEST(calls_that_bring_nothing_back_do_not_wait)
+{
+    enum { ROWS = 40, WIDE = 7, SIZE = ROWS * WIDE };
+    const int32_t rows[] = {3, 39};
+    const sg_cuda_noise rounding = {.format = {8, -126, 0x1.fep127}};
+    float numbers[SIZE], back[SIZE], expected;
+    sg_cuda_flat *a, *b;
+    for (size_t i = 0; i < SIZE; i++)
+        numbers[i] = (float)i + 0.25f;
+    size_t before = sg_emulator_waits();
+    ck_assert(!sg_cuda_flat_alloc(&a, SG_FP32, SIZE, "a test", NULL));
+    ck_assert(!sg_cuda_flat_alloc(&b, SG_FP32, SIZE, "a test", NULL));
+    ck_assert(!sg_cuda_flat_put(a, 0, SIZE, numbers, NULL));
+    ck_assert(!sg_cuda_flat_copy(b, a, NULL));
+    ck_assert(!sg_cuda_flat_add(a, 2, b, NULL));
+    ck_assert(!sg_cuda_flat_zero(a, 0, WIDE, NULL));
+    ck_assert(!sg_cuda_flat_scatter(b, 0, WIDE, 2, rows, numbers, NULL));
+    ck_assert(!sg_cuda_flat_emulate(a, b, &rounding, NULL));
+    ck_assert_uint_eq(sg_emulator_waits(), before);
+    ck_assert(!sg_cuda_flat_get(a, 0, SIZE, back, NULL));
+    ck_assert_uint_eq(sg_emulator_waits(), before + 1);
+    for (size_t i = 0; i < SIZE; i++) {
+        size_t row = i / WIDE, place = row == 39 ? WIDE + i % WIDE : i % WIDE;
+        expected = row == 3 || row == 39 ? numbers[place] : 3 * numbers[i];
+        ck_assert_float_eq_tol(back[i], expected, expected * 0x1p-8f);
+    }
+    sg_cuda_flat_free(a);
+    sg_cuda_flat_free(b);
+}
+END_TEST
+
 START_TEST(a_net_that_does_not_fit_says_so)
 {
     sg_net_policy_shape shape = shape_of(false);
@@ -184,6 +216,7 @@ Suite *net_device_suite(void)
     TCase *tests = tcase_create("traffic and failures");
     tcase_set_timeout(tests, 60);
     tcase_add_loop_test(tests, parameters_stay_where_they_are, 0, 3);
+    tcase_add_test(tests, calls_that_bring_nothing_back_do_not_wait);
     tcase_add_test(tests, a_net_that_does_not_fit_says_so);
     tcase_add_loop_test(tests, a_net_of_a_lost_device_says_so, 0, 2);
     tcase_add_test(tests, a_simulation_of_nets_keeps_its_finished_runs);
