@@ -11,6 +11,7 @@
 
 #include "backend/cuda/device.h"
 #include "broken_kernels.h"
+#include "broken_orders.h"
 #include "emulator.h"
 
 static int of_next_thread(int i)
@@ -31,14 +32,14 @@ static int of_mirror(int i)
 }
 
 /* 0: the mistake went unnoticed. */
-static int make_mistake(kernel_mistake mistake)
+static int make_mistake(int mistake)
 {
     int out[KERNEL_N];
     bool mirror = mistake == MISSING_SYNCWARP || mistake == SHUFFLE_OF_SOME;
     int (*right)(int) = mirror                          ? of_mirror
                         : mistake >= NO_CLUSTER_MISTAKE ? of_next_block
                                                         : of_next_thread;
-    if (run_kernel(mistake, out, NULL) != SG_OK)
+    if (run_kernel((kernel_mistake)mistake, out, NULL) != SG_OK)
         return 1;
     for (int i = 0; i < KERNEL_N; i++)
         if (out[i] != right(i))
@@ -48,33 +49,75 @@ static int make_mistake(kernel_mistake mistake)
 
 START_TEST(right_kernels_are_right_in_every_order)
 {
+    uint64_t usual = sg_emulator_seed();
     for (uint64_t seed = 0; seed < 6; seed++) {
         sg_emulator_set_seed(seed);
         ck_assert_int_eq(make_mistake(NO_MISTAKE), 0);
         ck_assert_int_eq(make_mistake(NO_CLUSTER_MISTAKE), 0);
         ck_assert_str_eq(compare_warp_functions(), "");
     }
-    sg_emulator_set_seed(0);
+    sg_emulator_set_seed(usual);
 }
 END_TEST
 
+/* In a child with this seed. */
+static bool is_noticed(int (*run)(int mistake), int mistake, uint64_t seed)
+{
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        int nowhere = open("/dev/null", O_WRONLY);
+        dup2(nowhere, STDERR_FILENO);
+        sg_emulator_set_seed(seed);
+        _exit(run(mistake));
+    }
+    int status = 0;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    return status != 0;
+}
+
 START_TEST(mistakes_are_noticed_in_every_order)
 {
-    for (uint64_t seed = 0; seed < 4; seed++) {
-        pid_t child = fork();
-        ck_assert_int_ge(child, 0);
-        if (child == 0) {
-            int nowhere = open("/dev/null", O_WRONLY);
-            dup2(nowhere, STDERR_FILENO);
-            sg_emulator_set_seed(seed);
-            _exit(make_mistake((kernel_mistake)_i));
-        }
-        int status = 0;
-        ck_assert_int_eq(waitpid(child, &status, 0), child);
-        bool right = _i == NO_MISTAKE || _i == NO_CLUSTER_MISTAKE;
-        ck_assert_msg((status == 0) == right, "mistake %d with seed %d: status %d", _i, (int)seed,
-                      status);
-    }
+    bool right = _i == NO_MISTAKE || _i == NO_CLUSTER_MISTAKE;
+    for (uint64_t seed = 0; seed < 4; seed++)
+        ck_assert_msg(is_noticed(make_mistake, _i, seed) == !right, "mistake %d with seed %d", _i,
+                      (int)seed);
+}
+END_TEST
+
+/* Never when all is done at once, always when it is as late as it can be, and by some other seed. */
+START_TEST(missing_waits_are_noticed_when_the_device_is_late)
+{
+    bool mistake = _i >= ORDER_MISTAKES, at_random = false;
+    ck_assert(!is_noticed(run_order, _i, 0));
+    ck_assert(is_noticed(run_order, _i, 1) == mistake);
+    for (uint64_t seed = 2; seed < 18 && !at_random; seed++)
+        at_random = is_noticed(run_order, _i, seed);
+    ck_assert(at_random == mistake);
+}
+END_TEST
+
+START_TEST(a_lost_device_is_noticed_late)
+{
+    uint64_t usual = sg_emulator_seed();
+    sg_cuda_stream *stream;
+    void *there;
+    int number = 1, back = 2;
+    sg_emulator_set_seed(1);
+    ck_assert(!sg_cuda_alloc(&there, sizeof number, "a number", NULL));
+    ck_assert(!sg_cuda_stream_alloc(&stream, NULL));
+    ck_assert(!sg_cuda_to_device(there, &number, sizeof number, stream, NULL));
+    ck_assert(!sg_cuda_stream_wait(stream, NULL));
+    sg_emulator_break(214);
+    ck_assert(!sg_cuda_zero(there, sizeof number, stream, NULL));
+    ck_assert_int_eq(sg_cuda_stream_wait(stream, NULL), SG_ETOOL);
+    ck_assert_int_eq(sg_cuda_zero(there, sizeof number, stream, NULL), SG_ETOOL);
+    sg_emulator_break(0);
+    ck_assert(!sg_cuda_from_device(&back, there, sizeof number, stream, NULL));
+    ck_assert_int_eq(back, number);
+    sg_cuda_stream_free(stream);
+    sg_cuda_free(there);
+    sg_emulator_set_seed(usual);
 }
 END_TEST
 
@@ -150,6 +193,9 @@ Suite *emulator_suite(void)
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, right_kernels_are_right_in_every_order);
     tcase_add_loop_test(tests, mistakes_are_noticed_in_every_order, NO_MISTAKE, MISTAKES);
+    tcase_add_loop_test(tests, missing_waits_are_noticed_when_the_device_is_late, IN_ORDER,
+                        ORDER_PROGRAMS);
+    tcase_add_test(tests, a_lost_device_is_noticed_late);
     tcase_add_test(tests, faults_of_a_device_become_sentences);
     tcase_add_test(tests, waits_are_counted_when_something_was_asked);
     tcase_add_test(tests, all_memory_was_given_back);

@@ -278,9 +278,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
                               cublasLtMatrixLayout_t c_layout, void *d,
                               cublasLtMatrixLayout_t d_layout,
                               const cublasLtMatmulAlgo_t *algorithm, void *workspace,
-                              size_t workspace_bytes, cudaStream_t)
+                              size_t workspace_bytes, cudaStream_t stream)
 {
-    std::lock_guard<std::recursive_mutex> mine(sg_emulator_turn);
+    sg_turn mine;
     if (sg_emulator_broken())
         return CUBLAS_STATUS_EXECUTION_FAILED;
     const void *at[] = {a, b, c, d};
@@ -300,12 +300,18 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t product, co
     sg_emulated_check_pointer("cublasLtMatmul", workspace);
     if (*(const float *)alpha != 1 || sg_emulator_broken())
         return CUBLAS_STATUS_INVALID_VALUE;
-    sg_emulator_open_memory();
-    if (workspace_bytes) {
-        ((char *)workspace)[0] = 1;
-        ((char *)workspace)[workspace_bytes - 1] = 1;
-    }
-    multiply(product, a, a_layout, b, b_layout, *(const float *)beta, d, d_layout);
-    sg_emulator_close_memory("cublasLtMatmul");
+    /* Descriptions may be gone when the product's time has come. */
+    sg_emulator_queue(stream, [=, p = *product, al = *a_layout, bl = *b_layout, dl = *d_layout,
+                               add = *(const float *)beta] {
+        if (sg_emulator_broken())
+            return;
+        sg_emulator_open_memory();
+        if (workspace_bytes) {
+            ((char *)workspace)[0] = 1;
+            ((char *)workspace)[workspace_bytes - 1] = 1;
+        }
+        multiply(&p, a, &al, b, &bl, add, d, &dl);
+        sg_emulator_close_memory("cublasLtMatmul");
+    });
     return CUBLAS_STATUS_SUCCESS;
 }

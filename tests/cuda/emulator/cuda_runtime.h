@@ -4,7 +4,8 @@
 
 /* The part of CUDA that softgate uses, on the CPU: found instead of NVIDIA's header when a C++ compiler
  * builds the .cu files for `make check-cuda-emulated`. A kernel runs with one fiber a thread, one block or
- * one cluster of blocks after another (fibers.cc); memory, streams and events are plain host code (runtime.cc). Calls from several
+ * one cluster of blocks after another (fibers.cc); memory is plain host code (runtime.cc), and so are streams
+ * and events, which run later than the host asks (streams.cc). Calls from several
  * host threads take turns.
  *
  * What it finds that a device may hide:
@@ -13,6 +14,9 @@
  *     missing barrier as a wrong result;
  *   - a barrier that not all threads of the block or the cluster reach, a shuffle that not all lanes of its
  *     mask reach; another block's shared memory that is read too early, or after its block has ended;
+ *   - a wait, or an event between two streams, that is missing: by wrong results, as kernels and copies are done late
+ *     or at random; page-locked memory that the host changes, or with AddressSanitizer looks at, while a copy that
+ *     it asked for is still to come;
  *   - a host pointer given to a kernel, a wrong direction of a copy, an empty or too large launch;
  *   - writes beyond an allocation, and with AddressSanitizer any access beyond one, and host code that
  *     touches device memory.
@@ -25,6 +29,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <functional>
 #include <tuple>
 #include <type_traits>
 
@@ -225,6 +230,8 @@ typedef enum cudaError {
     cudaErrorJitCompilationDisabled = 223,
     cudaErrorContained = 226,
     cudaErrorOperatingSystem = 304,
+    cudaErrorInvalidResourceHandle = 400,
+    cudaErrorNotReady = 600,
     cudaErrorIllegalAddress = 700,
     cudaErrorLaunchOutOfResources = 701,
     cudaErrorLaunchTimeout = 702,
@@ -287,10 +294,8 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes);
 cudaError_t cudaFree(void *pointer);
 cudaError_t cudaMallocHost(void **pointer, size_t bytes);
 cudaError_t cudaFreeHost(void *pointer);
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream = nullptr);
-cudaError_t cudaMemset(void *to, int value, size_t bytes);
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream = nullptr);
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
@@ -363,12 +368,11 @@ cudaError_t cudaOccupancyMaxActiveClusters(int *clusters, F *function,
 struct sg_emulated_kernel {
     const char *name;
     const void *function;
-    void (*run)(void *bound);
-    void *bound;
+    std::function<void()> run;
     unsigned cluster; /* blocks */
 };
 cudaError_t sg_emulated_launch(const sg_emulated_kernel &kernel, dim3 grid, dim3 block,
-                               size_t shared);
+                               size_t shared, cudaStream_t stream);
 void sg_emulated_check_pointer(const char *kernel, const void *pointer);
 
 template <typename T> void sg_emulated_check_argument(const char *kernel, const T &argument)
@@ -381,21 +385,14 @@ template <typename T> void sg_emulated_check_argument(const char *kernel, const 
 
 template <typename... P, typename... A>
 cudaError_t sg_emulate_clusters(const char *name, void (*function)(P...), unsigned cluster,
-                                dim3 grid, dim3 block, size_t shared, cudaStream_t, A... argument)
+                                dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                                A... argument)
 {
-    struct call {
-        void (*function)(P...);
-        std::tuple<std::remove_cv_t<P>...> argument;
-    } bound = {function, {argument...}};
-    std::apply([&](auto &...each) { (sg_emulated_check_argument(name, each), ...); },
-               bound.argument);
+    std::tuple<std::remove_cv_t<P>...> bound(argument...);
+    std::apply([&](auto &...each) { (sg_emulated_check_argument(name, each), ...); }, bound);
     sg_emulated_kernel kernel = {name, (const void *)function,
-                                 [](void *p) {
-                                     auto *c = (call *)p;
-                                     std::apply(c->function, c->argument);
-                                 },
-                                 &bound, cluster};
-    return sg_emulated_launch(kernel, grid, block, shared);
+                                 [function, bound] { std::apply(function, bound); }, cluster};
+    return sg_emulated_launch(kernel, grid, block, shared, stream);
 }
 
 template <typename... P, typename... A>

@@ -10,8 +10,10 @@
 extern "C" {
 #endif
 
-/* Order of threads and blocks: 0 ascending, 1 descending, others shuffled. Starts as SOFTGATE_EMULATOR_SEED. */
+/* Order of threads and blocks: 0 ascending, 1 descending, others shuffled. And when what was asked of a stream is
+ * done: 0 at once, 1 as late as possible, others at random. Starts as SOFTGATE_EMULATOR_SEED. */
 void sg_emulator_set_seed(uint64_t seed);
+uint64_t sg_emulator_seed(void);
 
 /* Devices on this machine (1 at the start); 0 answers as a machine without one, -1 as one without driver. */
 void sg_emulator_set_devices(int devices);
@@ -22,7 +24,8 @@ void sg_emulator_set_architecture(int major);
 /* Bytes of device memory. */
 void sg_emulator_set_memory(size_t bytes);
 
-/* The next launch fails with this code of cudaError, and all that follows, as after a fault; 0: heal. */
+/* The device fails with this code of cudaError: all that was queued is lost, and calls fail from the moment when
+ * the device comes to its next piece of work or the host waits for it. With seed 0 that is at once. 0: heal. */
 void sg_emulator_break(int code);
 
 /* The last complaint about a kernel or a call; "" when there was none. Cleared by sg_emulator_break(0). */

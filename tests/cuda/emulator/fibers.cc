@@ -62,22 +62,15 @@ run now;
 fiber scheduler, *starting;
 std::vector<fiber *> &idle = *new std::vector<fiber *>; /* both outlive the last test */
 std::vector<fiber *> &every = *new std::vector<fiber *>;
-uint64_t order_seed, shuffles;
-
-uint64_t next_random()
-{
-    uint64_t x = (order_seed << 32) + ++shuffles; /* splitmix64 */
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-    return x ^ (x >> 31);
-}
+uint64_t order_seed, drawn;
+bool seeded;
 
 void arrange(std::vector<unsigned> &list)
 {
     if (order_seed == 1)
         std::reverse(list.begin(), list.end());
     for (size_t i = list.size(); order_seed > 1 && i > 1; i--)
-        std::swap(list[i - 1], list[next_random() % i]);
+        std::swap(list[i - 1], list[sg_emulator_random() % i]);
 }
 
 /* First to last; last to first; or shuffled. */
@@ -171,7 +164,7 @@ void work()
             unsigned t = now.order[now.next++];
             now.threads[t].on = self;
             enter(t);
-            now.kernel->run(now.kernel->bound);
+            now.kernel->run();
             now.threads[now.current].state = DONE;
             leave_block();
         }
@@ -451,19 +444,34 @@ void *sg_emulated_dynamic_shared(void)
     return now.mine().shared;
 }
 
+uint64_t sg_emulator_random(void)
+{
+    uint64_t x = (order_seed << 32) + ++drawn; /* splitmix64 */
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
 void sg_emulator_set_seed(uint64_t seed)
 {
+    sg_turn mine;
+    sg_emulator_finish();
     order_seed = seed;
-    shuffles = 0;
+    drawn = 0;
+    seeded = true;
+}
+
+uint64_t sg_emulator_seed(void)
+{
+    const char *seed = seeded ? nullptr : getenv("SOFTGATE_EMULATOR_SEED");
+    seeded = true;
+    if (seed)
+        order_seed = strtoull(seed, nullptr, 10);
+    return order_seed;
 }
 
 void sg_emulator_run(const sg_emulated_kernel &kernel, dim3 grid, dim3 block, size_t shared)
 {
-    static bool seeded;
-    const char *seed = getenv("SOFTGATE_EMULATOR_SEED");
-    if (!seeded && seed && order_seed == 0)
-        sg_emulator_set_seed(strtoull(seed, nullptr, 10));
-    seeded = true;
     now.kernel = &kernel;
     now.shared = shared;
     now.size = block.x * block.y * block.z;

@@ -17,14 +17,40 @@
 #define SG_ASAN 0
 #endif
 
-/* What fibers.cc and runtime.cc share. */
+/* What the parts of the emulator share. */
 
-extern std::recursive_mutex sg_emulator_turn; /* one host thread at a time */
+extern std::recursive_mutex sg_emulator_turn;
+
+struct sg_turn { /* one host thread at a time: it that has one of these */
+    sg_turn()
+    {
+        sg_emulator_turn.lock();
+    }
+    ~sg_turn()
+    {
+        sg_emulator_turn.unlock();
+    }
+};
 
 /* Says on standard error what is wrong and makes the device fail from now on. */
 void sg_emulator_complain(cudaError_t code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 bool sg_emulator_broken(void);
+
+/* What a call returns: its own failure, or that of the device. */
+cudaError_t sg_emulator_answer(cudaError_t code = cudaSuccess);
+
+/* The device has come to the fault of sg_emulator_break, if there is one. */
+void sg_emulator_notice(void);
+
+/* Does the work in the stream's order when its time has come. It must look itself whether the device is broken. */
+void sg_emulator_queue(cudaStream_t stream, std::function<void()> work);
+
+/* Does all that is queued. */
+void sg_emulator_finish(void);
+
+/* By sg_emulator_seed. */
+uint64_t sg_emulator_random(void);
 
 /* Device memory may be touched between these two only. */
 void sg_emulator_open_memory(void);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* The host's side of the emulated CUDA: memory with guards around it, copies that know their direction,
- * streams that do everything at once. */
+/* The host's side of the emulated CUDA: memory with guards around it, copies that know their direction, launches. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <map>
+#include <memory>
+#include <vector>
 
+#include "claims.h"
 #include "emulator.h"
 #include "inside.h"
 
@@ -16,18 +17,7 @@ std::recursive_mutex sg_emulator_turn;
 namespace
 {
 
-enum { GUARD = 256, PATTERN = 0xff };
-
-struct turn { /* held while it lives */
-    turn()
-    {
-        sg_emulator_turn.lock();
-    }
-    ~turn()
-    {
-        sg_emulator_turn.unlock();
-    }
-};
+enum { GUARD = 256, PATTERN = SG_EMULATOR_PATTERN };
 
 struct allocation {
     char *block; /* guard, memory, guard */
@@ -40,9 +30,8 @@ std::map<const void *, int> shared_limit;  /* of a kernel that asked for more */
 std::map<const void *, int> large_cluster; /* may be more than 8 blocks */
 size_t most_memory = (size_t)1 << 34, launches;
 int devices = 1, architecture = 9;
-size_t traffic, waits;
-bool busy;                     /* something was asked of the device since the host last waited */
-cudaError_t last_error, fault; /* fault: every call fails from then on */
+size_t traffic;
+cudaError_t last_error, fault, coming; /* fault: every call fails from then on */
 char complaint[512];
 
 cudaError_t answer(cudaError_t code)
@@ -87,7 +76,6 @@ unsigned cluster_most(const void *function)
 
 bool page_locked(const void *pointer)
 {
-    turn mine;
     const allocation *a = find(pointer);
     return a && a->on_host;
 }
@@ -130,8 +118,9 @@ void unprotect(const allocation &a)
 
 cudaError_t allocate(void **pointer, size_t bytes, bool on_host)
 {
-    turn mine;
+    sg_turn mine;
     *pointer = nullptr;
+    sg_emulator_notice();
     if (fault)
         return answer(fault);
     if (devices < 1)
@@ -153,9 +142,11 @@ cudaError_t allocate(void **pointer, size_t bytes, bool on_host)
 
 cudaError_t release(void *pointer)
 {
-    turn mine;
+    sg_turn mine;
     if (!pointer)
         return cudaSuccess;
+    sg_emulator_notice();
+    sg_emulator_finish();
     auto at = memory.find((const char *)pointer);
     if (at == memory.end()) {
         sg_emulator_complain(cudaErrorInvalidValue,
@@ -172,17 +163,9 @@ cudaError_t release(void *pointer)
     return cudaSuccess;
 }
 
-cudaError_t wait(void)
+cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream)
 {
-    turn mine;
-    waits += busy;
-    busy = false;
-    return answer(fault);
-}
-
-cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
-{
-    turn mine;
+    sg_turn mine;
     if (fault)
         return answer(fault);
     if (bytes == 0)
@@ -199,28 +182,29 @@ cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
         return answer(cudaErrorInvalidValue);
     }
     traffic += to_device != from_device ? bytes : 0;
-    busy = true;
-    sg_emulator_open_memory();
-    memmove(to, from, bytes);
-    sg_emulator_close_memory(nullptr);
-    return cudaSuccess;
-}
-
-cudaError_t fill(void *to, int value, size_t bytes)
-{
-    turn mine;
-    if (fault)
-        return answer(fault);
-    if (bytes && (!on_device(to) || !holds(to, bytes))) {
-        sg_emulator_complain(cudaErrorInvalidValue,
-                             "a fill of %zu bytes is not inside device memory", bytes);
-        return answer(cudaErrorInvalidValue);
-    }
-    busy = true;
-    sg_emulator_open_memory();
-    memset(to, value, bytes);
-    sg_emulator_close_memory(nullptr);
-    return cudaSuccess;
+    std::shared_ptr<sg_claim> reads, writes;
+    std::shared_ptr<std::vector<char>> read; /* at the call */
+    if (page_locked(from))
+        reads = std::make_shared<sg_claim>((char *)from, bytes, false);
+    else if (!from_device)
+        read = std::make_shared<std::vector<char>>((const char *)from, (const char *)from + bytes);
+    if (page_locked(to))
+        writes = std::make_shared<sg_claim>((char *)to, bytes, true);
+    sg_emulator_queue(stream, [=] {
+        if (fault)
+            return;
+        sg_emulator_open_memory();
+        if (reads && reads->changed())
+            sg_emulator_complain(cudaErrorInvalidValue,
+                                 "the host changed page-locked memory that a copy of %zu bytes to "
+                                 "the device was still to read",
+                                 bytes);
+        memmove(to, read ? read->data() : from, bytes);
+        if (writes)
+            writes->done();
+        sg_emulator_close_memory(nullptr);
+    });
+    return to_device || writes ? answer(fault) : cudaStreamSynchronize(stream);
 }
 
 } // namespace
@@ -241,6 +225,17 @@ bool sg_emulator_broken(void)
     return fault != cudaSuccess;
 }
 
+cudaError_t sg_emulator_answer(cudaError_t code)
+{
+    return answer(code != cudaSuccess ? code : fault);
+}
+
+void sg_emulator_notice(void)
+{
+    if (coming != cudaSuccess)
+        fault = coming;
+}
+
 void sg_emulator_open_memory(void)
 {
     for (auto &each : memory)
@@ -257,11 +252,12 @@ void sg_emulator_close_memory(const char *kernel)
                                  each.second.bytes);
         protect(each.second, !each.second.on_host);
     }
+    sg_claims_hide();
 }
 
 void sg_emulated_check_pointer(const char *kernel, const void *pointer)
 {
-    turn mine;
+    sg_turn mine;
     /* One past the end is a pointer too, to no elements. */
     if (pointer && !find(pointer) && !find((const char *)pointer - 1) && !fault)
         sg_emulator_complain(cudaErrorIllegalAddress,
@@ -270,9 +266,9 @@ void sg_emulated_check_pointer(const char *kernel, const void *pointer)
 }
 
 cudaError_t sg_emulated_launch(const sg_emulated_kernel &kernel, dim3 grid, dim3 block,
-                               size_t shared)
+                               size_t shared, cudaStream_t stream)
 {
-    turn mine;
+    sg_turn mine;
     if (fault)
         return answer(fault);
     if (devices < 1)
@@ -289,16 +285,19 @@ cudaError_t sg_emulated_launch(const sg_emulated_kernel &kernel, dim3 grid, dim3
          grid.x % kernel.cluster != 0))
         return answer(cudaErrorInvalidConfiguration);
     launches++;
-    busy = true;
-    sg_emulator_open_memory();
-    sg_emulator_run(kernel, grid, block, shared);
-    sg_emulator_close_memory(kernel.name);
+    sg_emulator_queue(stream, [=] {
+        if (fault)
+            return;
+        sg_emulator_open_memory();
+        sg_emulator_run(kernel, grid, block, shared);
+        sg_emulator_close_memory(kernel.name);
+    });
     return answer(fault);
 }
 
 cudaError_t sg_emulated_set_attribute(const void *function, cudaFuncAttribute attribute, int value)
 {
-    turn mine;
+    sg_turn mine;
     if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
         if (value < 0 || value > 227 * 1024)
             return answer(cudaErrorInvalidValue);
@@ -320,7 +319,7 @@ cudaError_t sg_emulated_get_attributes(cudaFuncAttributes *attributes)
 cudaError_t sg_emulated_clusters(int *clusters, const void *function, unsigned cluster,
                                  size_t shared)
 {
-    turn mine;
+    sg_turn mine;
     *clusters = 0;
     if (architecture < 9 || shared > shared_most(function))
         return answer(cudaErrorInvalidValue);
@@ -345,11 +344,17 @@ void sg_emulator_set_memory(size_t bytes)
 
 void sg_emulator_break(int code)
 {
-    fault = (cudaError_t)code;
+    sg_turn mine;
+    sg_emulator_notice();
     if (code == 0) {
-        last_error = cudaSuccess;
+        sg_emulator_finish(); /* nothing of it is done if the device was broken */
+        coming = fault = last_error = cudaSuccess;
         complaint[0] = '\0';
+        return;
     }
+    coming = (cudaError_t)code;
+    if (sg_emulator_seed() == 0)
+        sg_emulator_notice();
 }
 
 const char *sg_emulator_complaint(void)
@@ -365,11 +370,6 @@ size_t sg_emulator_launches(void)
 size_t sg_emulator_traffic(void)
 {
     return traffic;
-}
-
-size_t sg_emulator_waits(void)
-{
-    return waits;
 }
 
 size_t sg_emulator_bytes_in_use(void)
@@ -435,11 +435,6 @@ cudaError_t cudaRuntimeGetVersion(int *version)
     return cudaSuccess;
 }
 
-cudaError_t cudaDeviceSynchronize(void)
-{
-    return wait();
-}
-
 cudaError_t cudaGetLastError(void)
 {
     cudaError_t code = fault ? fault : last_error;
@@ -492,95 +487,28 @@ cudaError_t cudaFreeHost(void *pointer)
     return pointer ? release(pointer) : cudaErrorInvalidValue;
 }
 
-cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind)
-{
-    cudaError_t code = copy(to, from, bytes, kind);
-    return code == cudaSuccess ? wait() : code;
-}
-
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
-                            cudaStream_t)
+                            cudaStream_t stream)
 {
-    /* What goes to memory that is not page-locked has arrived when the call returns. */
-    cudaError_t code = copy(to, from, bytes, kind);
-    return code == cudaSuccess && kind == cudaMemcpyDeviceToHost && bytes > 0 && !page_locked(to)
-               ? wait()
-               : code;
+    return copy(to, from, bytes, kind, stream);
 }
 
-cudaError_t cudaMemset(void *to, int value, size_t bytes)
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream)
 {
-    return fill(to, value, bytes);
-}
-
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t)
-{
-    return fill(to, value, bytes);
-}
-
-/* A stream is only a name: what is asked of it has been done when the call returns. */
-struct CUstream_st {
-    int unused;
-};
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    *stream = fault ? nullptr : new CUstream_st{};
-    return answer(fault);
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t stream)
-{
-    delete stream;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    return wait();
-}
-
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
-{
-    return answer(fault);
-}
-
-struct CUevent_st {
-    double seconds;
-};
-
-cudaError_t cudaEventCreate(cudaEvent_t *event)
-{
-    *event = new CUevent_st{};
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
-{
-    return cudaEventCreate(event);
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t event)
-{
-    delete event;
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    event->seconds = (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-    return answer(fault);
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t)
-{
-    return answer(fault);
-}
-
-cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
-{
-    *milliseconds = (float)((end->seconds - start->seconds) * 1e3);
+    sg_turn mine;
+    if (fault)
+        return answer(fault);
+    if (bytes && (!on_device(to) || !holds(to, bytes))) {
+        sg_emulator_complain(cudaErrorInvalidValue,
+                             "a fill of %zu bytes is not inside device memory", bytes);
+        return answer(cudaErrorInvalidValue);
+    }
+    sg_emulator_queue(stream, [=] {
+        if (fault)
+            return;
+        sg_emulator_open_memory();
+        memset(to, value, bytes);
+        sg_emulator_close_memory(nullptr);
+    });
     return answer(fault);
 }
