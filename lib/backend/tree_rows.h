@@ -4,6 +4,7 @@
 
 #include "backend/backend.h"
 #include "backend/rule_math.h"
+#include "backend/tree_walk.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -100,10 +101,8 @@ typedef struct sg_tree_rows_methods {
     size_t (*save)(const sg_tree_rows *rows, void *to);
     void (*load)(sg_tree_rows *rows, const void *from);
 
-    /* n tokens by inverse CDF, from uniforms in (0, 1), and their log pi, which may take the place of the
-     * uniforms; no token of probability 0. */
-    void (*draw)(const sg_tree_rows *rows, size_t n, const size_t *state, const double *uniforms,
-                 int32_t *tokens, double *log_prob);
+    /* Draws responses by inverse CDF; no token of probability 0. */
+    sg_status (*walk)(const sg_tree_rows *rows, const sg_tree_walk *walk, sg_error *error);
     void (*log_prob)(const sg_tree_rows *rows, size_t n, const size_t *state, const int32_t *tokens,
                      double *log_prob);
     /* log pi of the head's tokens for states first .. first + count - 1, [count][head], and

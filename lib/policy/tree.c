@@ -74,25 +74,13 @@ static sg_status check_shape(const sg_tree_shape *shape, sg_error *error)
 
 /* ---- states ---- */
 
-size_t sg_tree_next(const sg_tree *tree, size_t local, size_t t, int32_t token)
-{
-    const sg_tree_shape *shape = &tree->shape;
-    bool dead = local > tree->per_prompt - shape->length; /* the chain stands at the end */
-    if (dead || (size_t)token >= shape->head || t + 1 >= tree->depth)
-        return sg_tree_dead(tree, t + 1);
-    size_t number = local - tree->first[t];
-    number = shape->merge > 0 ? (number + (size_t)token) % shape->merge
-                              : number * shape->head + (size_t)token;
-    return tree->first[t + 1] + number;
-}
-
 size_t sg_tree_state(const sg_policy *policy, size_t prompt, const int32_t *tokens, size_t t)
 {
     const sg_tree *tree = sg_tree_of(policy);
     size_t local = 0;
     for (size_t i = 0; i < t; i++)
-        local = sg_tree_next(tree, local, i, tokens[i]);
-    return prompt * tree->per_prompt + local;
+        local = sg_tree_next(&tree->paths, local, i, tokens[i]);
+    return prompt * tree->paths.per_prompt + local;
 }
 
 sg_status sg_tree_arrange(sg_tree *tree, const sg_responses *responses, sg_error *error)
@@ -113,11 +101,11 @@ sg_status sg_tree_arrange(sg_tree *tree, const sg_responses *responses, sg_error
         const int32_t *answer = responses->tokens + i * responses->room;
         size_t local = 0, said = responses->length[i];
         for (size_t t = 0; t < said; t++) {
-            size_t state = responses->prompt[i] * tree->per_prompt + local;
+            size_t state = responses->prompt[i] * tree->paths.per_prompt + local;
             tree->state_of[i * length + t] = state;
             tree->start[state + 1]++;
             if (t + 1 < said)
-                local = sg_tree_next(tree, local, t, answer[t]);
+                local = sg_tree_next(&tree->paths, local, t, answer[t]);
         }
     }
     for (size_t state = 0; state < tree->states; state++)
@@ -243,7 +231,6 @@ static const sg_policy_methods methods = {backend,
 static sg_status number_states(sg_tree *tree, const sg_tree_shape *shape)
 {
     tree->shape = *shape;
-    tree->depth = shape->may_end ? shape->branching : shape->length;
     tree->first = calloc(shape->length + 1, sizeof *tree->first);
     if (tree->first == NULL)
         return SG_ENOMEM;
@@ -252,8 +239,15 @@ static sg_status number_states(sg_tree *tree, const sg_tree_shape *shape)
         tree->width = here > tree->width ? here : tree->width;
         tree->first[t + 1] = tree->first[t] + here;
     }
-    tree->per_prompt = tree->first[shape->length] + shape->length - 1;
-    tree->states = shape->prompts * tree->per_prompt;
+    tree->paths = (sg_tree_paths){.length = shape->length,
+                                  .depth = shape->may_end ? shape->branching : shape->length,
+                                  .per_prompt = tree->first[shape->length] + shape->length - 1,
+                                  .head = shape->head,
+                                  .merge = shape->merge,
+                                  .may_end = shape->may_end,
+                                  .end_token = shape->end_token,
+                                  .first = tree->first};
+    tree->states = shape->prompts * tree->paths.per_prompt;
     return SG_OK;
 }
 

@@ -47,10 +47,10 @@ static sg_status walk_init(walk *w, sg_tree *tree, const sg_reward *reward, bool
     size_t pairs = shape->merge > 0 ? (size_t)reward->states + 1 : 1;
     size_t most = tree->width * pairs;
     *w = (walk){.tree = tree, .reward = reward, .pairs = pairs, .lost_too = lost_too};
-    size_t cells = tree->per_prompt * shape->head, fit = SG_TREE_HEAD_ROOM / cells;
+    size_t cells = tree->paths.per_prompt * shape->head, fit = SG_TREE_HEAD_ROOM / cells;
     w->most = fit < 1 ? 1 : fit < shape->prompts ? fit : shape->prompts;
     w->log_prob = malloc(w->most * cells * sizeof *w->log_prob);
-    w->log_norm = malloc(w->most * tree->per_prompt * sizeof *w->log_norm);
+    w->log_norm = malloc(w->most * tree->paths.per_prompt * sizeof *w->log_norm);
     w->now = (front){most, malloc(most * sizeof(double)), malloc(most * sizeof(int32_t))};
     w->next = (front){most, malloc(most * sizeof(double)), malloc(most * sizeof(int32_t))};
     if (!w->now.mass || !w->now.state || !w->next.mass || !w->next.state || !w->log_prob ||
@@ -73,18 +73,18 @@ static void walk_clear(walk *w)
 /* log pi of a head token in a local state of the prompt that is walked. */
 static double log_prob_at(const walk *w, size_t prompt, size_t local, int32_t token)
 {
-    size_t state = (prompt - w->first) * w->tree->per_prompt + local;
+    size_t state = (prompt - w->first) * w->tree->paths.per_prompt + local;
     return w->log_prob[state * w->tree->shape.head + (size_t)token];
 }
 
 static size_t cells_at(const walk *w, size_t t)
 {
-    return (w->tree->first[t + 1] - w->tree->first[t]) * w->pairs;
+    return (w->tree->paths.first[t + 1] - w->tree->paths.first[t]) * w->pairs;
 }
 
 static size_t state_at(const walk *w, size_t t, size_t cell)
 {
-    return w->tree->first[t] + cell / w->pairs;
+    return w->tree->paths.first[t] + cell / w->pairs;
 }
 
 static void walk_start(walk *w, size_t prompt)
@@ -94,8 +94,8 @@ static void walk_start(walk *w, size_t prompt)
     if (prompt >= w->first + w->count) {
         w->first = prompt;
         w->count = left < w->most ? left : w->most;
-        tree->rows->methods->head(tree->rows, prompt * tree->per_prompt,
-                                  w->count * tree->per_prompt, w->log_prob, w->log_norm);
+        tree->rows->methods->head(tree->rows, prompt * tree->paths.per_prompt,
+                                  w->count * tree->paths.per_prompt, w->log_prob, w->log_norm);
     }
     memset(w->now.mass, 0, cells_at(w, 0) * sizeof(double));
     size_t cell = w->pairs > 1 ? 1 : 0;
@@ -107,7 +107,7 @@ static void walk_start(walk *w, size_t prompt)
 static double walk_on(walk *w, size_t prompt, size_t t)
 {
     const sg_tree *tree = w->tree;
-    bool last = t + 1 == tree->shape.length, further = t + 1 < tree->depth;
+    bool last = t + 1 == tree->shape.length, further = t + 1 < tree->paths.depth;
     double earned = 0;
     if (further)
         memset(w->next.mass, 0, cells_at(w, t + 1) * sizeof(double));
@@ -118,7 +118,7 @@ static double walk_on(walk *w, size_t prompt, size_t t)
         size_t local = state_at(w, t, cell);
         for (int32_t token = 0; (size_t)token < tree->shape.head; token++) {
             int32_t to = w->now.state[cell];
-            bool over = last || sg_tree_ends(tree, token);
+            bool over = last || sg_tree_ends(&tree->paths, token);
             if (to != SG_REWARD_LOST)
                 to = w->reward->next(w->reward->context, prompt, t, to, token);
             if ((to == SG_REWARD_LOST && (over || !w->lost_too)) || (!over && !further))
@@ -128,7 +128,7 @@ static double walk_on(walk *w, size_t prompt, size_t t)
                 earned += p * w->reward->value(w->reward->context, prompt, to);
                 continue;
             }
-            size_t child = sg_tree_next(tree, local, t, token) - tree->first[t + 1];
+            size_t child = sg_tree_next(&tree->paths, local, t, token) - tree->paths.first[t + 1];
             size_t into = w->pairs > 1 ? child * w->pairs + (size_t)(to + 1) : child;
             w->next.mass[into] += p;
             w->next.state[into] = to;
@@ -148,10 +148,10 @@ sg_status sg_tree_expected_reward(sg_policy *policy, const sg_reward *reward, do
     for (size_t p = 0; p < policy->prompts && status == SG_OK; p++) {
         expected[p] = 0;
         walk_start(&w, p);
-        for (size_t t = 0; t < w.tree->depth; t++)
+        for (size_t t = 0; t < w.tree->paths.depth; t++)
             expected[p] += walk_on(&w, p, t);
-        for (size_t s = 0; s < w.tree->per_prompt; s++) /* also those that can win nothing */
-            if (!isfinite(w.log_norm[(p - w.first) * w.tree->per_prompt + s]))
+        for (size_t s = 0; s < w.tree->paths.per_prompt; s++) /* also those that can win nothing */
+            if (!isfinite(w.log_norm[(p - w.first) * w.tree->paths.per_prompt + s]))
                 expected[p] = NAN;
     }
     walk_clear(&w);
@@ -174,9 +174,9 @@ static double ending(const walk *w, size_t prompt, size_t local)
 static void visit(walk *w, size_t prompt, kinds *k)
 {
     sg_tree *tree = w->tree;
-    double *visits = tree->visits + prompt * tree->per_prompt;
-    const sg_row_observation *look = tree->observation + prompt * tree->per_prompt;
-    memset(visits, 0, tree->per_prompt * sizeof *visits);
+    double *visits = tree->visits + prompt * tree->paths.per_prompt;
+    const sg_row_observation *look = tree->observation + prompt * tree->paths.per_prompt;
+    memset(visits, 0, tree->paths.per_prompt * sizeof *visits);
     walk_start(w, prompt);
     for (size_t t = 0; t < tree->shape.length; t++) {
         double dead = 0;
@@ -186,21 +186,21 @@ static void visit(walk *w, size_t prompt, kinds *k)
             if (mass == 0)
                 continue;
             visits[local] += mass;
-            dead +=
-                mass * (t + 1 < tree->depth ? look[local].tail_mass : 1 - ending(w, prompt, local));
+            dead += mass * (t + 1 < tree->paths.depth ? look[local].tail_mass
+                                                      : 1 - ending(w, prompt, local));
             bool lost = w->now.state[cell] == SG_REWARD_LOST;
             *(lost ? &k->losers : &k->right) += mass;
             *(lost ? &k->losers_tail : &k->right_tail) += mass * look[local].tail_mass;
         }
         if (t > 0) {
-            size_t local = sg_tree_dead(tree, t);
+            size_t local = sg_tree_dead(&tree->paths, t);
             dead += visits[local] * (1 - ending(w, prompt, local));
             k->losers += visits[local];
             k->losers_tail += visits[local] * look[local].tail_mass;
         }
         if (t + 1 < tree->shape.length) {
-            visits[sg_tree_dead(tree, t + 1)] = dead;
-            if (t + 1 < tree->depth)
+            visits[sg_tree_dead(&tree->paths, t + 1)] = dead;
+            if (t + 1 < tree->paths.depth)
                 walk_on(w, prompt, t);
         }
     }
@@ -240,7 +240,7 @@ sg_status sg_tree_observe(sg_policy *policy, const sg_reward *reward, sg_policy_
         o->max_prob += row->max_prob * share;
         o->logit_range = fmax(o->logit_range, row->logit_range);
         o->underflowed += (double)row->underflowed;
-        if (state % tree->per_prompt == 0)
+        if (state % tree->paths.per_prompt == 0)
             o->tail_mass_root += row->tail_mass / (double)policy->prompts;
     }
     o->tail_mass_right = k.right > 0 ? k.right_tail / k.right : NAN;

@@ -16,11 +16,10 @@
 typedef struct sg_tree {
     sg_policy base;
     sg_tree_shape shape;
-    size_t depth;       /* positions that branch: length, or shape.branching */
+    sg_tree_paths paths;
     size_t width;       /* states of the widest position, dead end not counted */
-    size_t per_prompt;  /* states of a prompt */
     size_t states;      /* of all prompts */
-    size_t *first;      /* [length]: first state of a position, within a prompt */
+    size_t *first;      /* [length + 1]: that of paths */
     sg_tree_rows *rows; /* of all states, and of the bias */
     double *second;     /* [states + 1]: coupled-adam's v, one for a row; NULL otherwise */
 
@@ -37,18 +36,6 @@ typedef struct sg_tree {
 static inline sg_tree *sg_tree_of(const sg_policy *policy)
 {
     return (sg_tree *)(uintptr_t)policy;
-}
-
-/* Where token `token` leads from local state `local` of position t; the root is (0, 0). */
-size_t sg_tree_next(const sg_tree *tree, size_t local, size_t t, int32_t token);
-static inline size_t sg_tree_dead(const sg_tree *tree, size_t t)
-{
-    return tree->per_prompt - tree->shape.length + t; /* t in 1..length-1 */
-}
-
-static inline bool sg_tree_ends(const sg_tree *tree, int32_t token)
-{
-    return tree->shape.may_end && token == tree->shape.end_token;
 }
 
 /* Fills state_of, order and start. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* A tree's rows on the CPU: memory, normalisers, draws, observations. */
+/* A tree's rows on the CPU: memory, normalisers, log-probabilities, observations. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,45 +177,7 @@ static void load(sg_tree_rows *rows, const void *from)
     sg_cpu_tree_normalise(tree, NULL, 0, rows->config.states);
 }
 
-/* ---- draws and log-probabilities ---- */
-
-typedef struct questions {
-    const sg_cpu_tree *tree;
-    const size_t *state;
-    const double *uniforms;
-    int32_t *tokens;
-    double *log_prob;
-} questions;
-
-static void draw_one(void *context, size_t i)
-{
-    const questions *q = context;
-    const sg_cpu_tree *tree = q->tree;
-    size_t state = q->state[i];
-    double z[SG_TREE_TILE], weight[SG_TREE_TILE], pieces[SG_TREE_LANES];
-    sg_tree_search search = {.target = q->uniforms[i] * tree->total[state]};
-    for (size_t t = 0; t < tree->tiles && !search.passed; t++)
-        sg_tree_search_add(&search, t, tree->mass[state * tree->tiles + t]);
-    sg_cpu_piece x = sg_cpu_tree_tile(tree, state, search.found);
-    sg_cpu_tree_logits(tree, x, z);
-    tree->kernels->weights(x.n, z, tree->offset[state], weight, pieces);
-    sg_tree_search_enter(&search);
-    for (size_t k = 0; k * SG_TREE_PIECE < x.n && !search.passed; k++)
-        sg_tree_search_add(&search, k, pieces[k]);
-    size_t first = search.found * SG_TREE_PIECE;
-    sg_tree_search_enter(&search);
-    for (size_t k = 0; k < SG_TREE_PIECE && first + k < x.n && !search.passed; k++)
-        sg_tree_search_add(&search, k, weight[first + k]);
-    q->tokens[i] = (int32_t)(x.at + first + search.found);
-    q->log_prob[i] = z[first + search.found] - tree->log_norm[state];
-}
-
-static void draw(const sg_tree_rows *rows, size_t n, const size_t *state, const double *uniforms,
-                 int32_t *tokens, double *log_prob)
-{
-    questions q = {sg_cpu_tree_of(rows), state, uniforms, tokens, log_prob};
-    sg_for_each(n, SG_TREE_TILE, draw_one, &q);
-}
+/* ---- log-probabilities ---- */
 
 static void log_prob_of(const sg_tree_rows *rows, size_t n, const size_t *state,
                         const int32_t *tokens, double *log_prob)
@@ -271,22 +233,11 @@ static void release(sg_tree_rows *rows)
         free(arrays[i]);
 }
 
-static const sg_tree_rows_methods methods = {release,
-                                             NULL,
-                                             fill,
-                                             read_row,
-                                             write_row,
-                                             logits_of_state,
-                                             copy,
-                                             forget,
-                                             save,
-                                             load,
-                                             draw,
-                                             log_prob_of,
-                                             head_of,
-                                             observe,
-                                             sg_cpu_tree_gradient,
-                                             sg_cpu_tree_step};
+static const sg_tree_rows_methods methods = {
+    release,          NULL,        fill,    read_row, write_row,
+    logits_of_state,  copy,        forget,  save,     load,
+    sg_cpu_tree_walk, log_prob_of, head_of, observe,  sg_cpu_tree_gradient,
+    sg_cpu_tree_step};
 
 static const sg_tree_kernels *select_kernels(void)
 {

@@ -97,6 +97,8 @@ double sg_cpu_tree_sum(const double *x, size_t n);
 /* Of listed states, or with list NULL of those from `first` on. */
 void sg_cpu_tree_normalise(sg_cpu_tree *tree, const size_t *list, size_t first, size_t count);
 
+sg_status sg_cpu_tree_walk(const sg_tree_rows *rows, const sg_tree_walk *walk, sg_error *error);
+
 /* The two calls of an update. */
 void sg_cpu_tree_gradient(sg_tree_rows *rows, const sg_tree_samples *samples, double *norm2);
 void sg_cpu_tree_step(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step *step,

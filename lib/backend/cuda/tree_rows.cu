@@ -44,6 +44,15 @@ struct tree_call : sg_cuda_call {
     {
         down(things, there, n * sizeof(T));
     }
+    /* Waits for what kernels have written to the desk's place on the device. */
+    void bring_desk(char *here, size_t bytes)
+    {
+        if (fine())
+            check(cudaMemcpyAsync(here, there(here), bytes, cudaMemcpyDeviceToHost, stream()),
+                  desk->words->fetching);
+        if (fine())
+            check(cudaStreamSynchronize(stream()), desk->words->computing);
+    }
 };
 
 sg_status status_of(const sg_tree_rows *rows, sg_error *error)
@@ -166,26 +175,49 @@ void load(sg_tree_rows *rows, const void *from)
 
 /* ---- Questions ---- */
 
-void draw(const sg_tree_rows *rows, size_t n, const size_t *state, const double *uniforms,
-          int32_t *tokens, double *log_prob)
+/* Fills the responses from what came back, [count][length]; as if from token 0 alone when nothing did. */
+void unpack(const sg_tree_walk *to, const sg_tree_walk *from, bool fine)
+{
+    size_t length = to->paths->length;
+    for (size_t i = 0; i < to->count; i++) {
+        size_t n = to->length[i] = fine ? from->length[i] : (uint32_t)length;
+        for (size_t t = 0; t < n; t++) {
+            to->tokens[i * to->room + t] = fine ? from->tokens[i * length + t] : 0;
+            to->log_prob[i * to->room + t] = fine ? from->log_prob[i * length + t] : (double)NAN;
+        }
+    }
+}
+
+sg_status walk(const sg_tree_rows *rows, const sg_tree_walk *asked, sg_error *error)
 {
     tree_call c(rows);
-    if (c.open(sg_cuda_bytes<size_t>(n) + sg_cuda_bytes<double>(n),
-               sg_cuda_bytes<double>(n) + sg_cuda_bytes<int32_t>(n))) {
-        const size_t *states = c.put(n, state);
-        const double *u = c.put(n, uniforms);
-        double *values = c.in_room<double>(n);
-        int32_t *drawn = c.in_room<int32_t>(n);
+    size_t n = asked->count, cells = n * asked->paths->length, first = asked->paths->length + 1;
+    size_t answers =
+        sg_cuda_bytes<double>(cells) + sg_cuda_bytes<int32_t>(cells) + sg_cuda_bytes<uint32_t>(n);
+    sg_tree_walk here = *asked;
+    if (n == 0)
+        return c.say(error);
+    if (c.open(2 * sg_cuda_bytes<uint32_t>(n) + sg_cuda_bytes<size_t>(first) + answers, 0)) {
+        sg_tree_walk there = *asked;
+        sg_tree_paths paths = *asked->paths;
+        there.paths = nullptr;
+        there.prompt = c.put(n, asked->prompt);
+        there.sample = c.put(n, asked->sample);
+        paths.first = c.put(first, asked->paths->first);
         c.send();
+        here.log_prob = c.on_desk<double>(cells);
+        here.tokens = c.on_desk<int32_t>(cells);
+        here.length = c.on_desk<uint32_t>(n);
+        there.log_prob = c.there(here.log_prob);
+        there.tokens = c.there(here.tokens);
+        there.length = c.there(here.length);
         if (c.fine())
-            c.check(sg_cuda_tree_queue_draw(c.tree->table, n, states, u, drawn, values, c.stream()),
-                    "drawing tokens");
-        c.bring(n, values, log_prob);
-        c.bring(n, drawn, tokens);
+            c.check(sg_cuda_tree_queue_walk(c.tree->table, paths, there, c.stream()),
+                    "drawing responses");
+        c.bring_desk((char *)here.log_prob, answers);
     }
-    c.blank_unless_fine(n, log_prob);
-    if (!c.fine())
-        memset(tokens, 0, n * sizeof *tokens);
+    unpack(asked, &here, c.fine());
+    return c.say(error);
 }
 
 void log_prob_of(const sg_tree_rows *rows, size_t n, const size_t *state, const int32_t *tokens,
@@ -301,7 +333,7 @@ void release(sg_tree_rows *rows)
 
 const sg_tree_rows_methods methods = {
     release, status_of, fill, read_row,    write_row, logits_of, copy,     forget,
-    save,    load,      draw, log_prob_of, head_of,   observe,   gradient, step,
+    save,    load,      walk, log_prob_of, head_of,   observe,   gradient, step,
 };
 
 /* Gives the arrays of the table their places in the block. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* What a tree's rows on the device are asked: normalisers, draws, probabilities, observations, logits. */
+/* What a tree's rows on the device are asked: normalisers, probabilities, observations, logits. */
 #include "backend/cuda/tree_rows_kernels.h"
 
 namespace
@@ -81,50 +81,7 @@ __global__ void __launch_bounds__(TREE_THREADS)
         *tree_place<real>(tree, tree.theta, row, i) = (real)theta[i];
 }
 
-/* ---- Draws and log-probabilities ---- */
-
-/* A block for each draw: its first thread goes through the tiles, all weigh the tile that was found, and
- * the first thread goes through its pieces and the piece's tokens. */
-template <typename real>
-__global__ void __launch_bounds__(TREE_THREADS)
-    draw_samples(sg_cuda_tree_table tree, const size_t *__restrict__ states,
-                 const double *__restrict__ uniforms, int32_t *__restrict__ tokens,
-                 double *__restrict__ log_prob)
-{
-    __shared__ double weight[SG_TREE_TILE], pieces[TREE_THREADS];
-    __shared__ size_t found;
-    size_t state = states[blockIdx.x];
-    sg_tree_search search = {0, 0, 0, 0, false};
-    if (threadIdx.x == 0) {
-        search.target = uniforms[blockIdx.x] * tree.total[state];
-        for (size_t t = 0; t < tree.tiles && !search.passed; t++)
-            sg_tree_search_add(&search, t, tree.mass[state * tree.tiles + t]);
-        found = search.found;
-    }
-    __syncthreads();
-    tree_tile tile(tree, state, found);
-    for (size_t i = threadIdx.x; i < tile.n; i += TREE_THREADS)
-        weight[i] = sg_exp(logit_at<real>(tree, state, tile.at + i) - tree.offset[state]);
-    __syncthreads();
-    double piece = 0;
-    for (size_t i = threadIdx.x * SG_TREE_PIECE;
-         i < tile.n && i < (threadIdx.x + 1) * (size_t)SG_TREE_PIECE; i++)
-        piece += weight[i];
-    pieces[threadIdx.x] = piece;
-    __syncthreads();
-    if (threadIdx.x > 0)
-        return;
-    sg_tree_search_enter(&search);
-    for (size_t k = 0; k * SG_TREE_PIECE < tile.n && !search.passed; k++)
-        sg_tree_search_add(&search, k, pieces[k]);
-    size_t first = search.found * SG_TREE_PIECE;
-    sg_tree_search_enter(&search);
-    for (size_t k = 0; k < SG_TREE_PIECE && first + k < tile.n && !search.passed; k++)
-        sg_tree_search_add(&search, k, weight[first + k]);
-    size_t token = tile.at + first + search.found;
-    tokens[blockIdx.x] = (int32_t)token;
-    log_prob[blockIdx.x] = logit_at<real>(tree, state, token) - tree.log_norm[state];
-}
+/* ---- Log-probabilities ---- */
 
 template <typename real>
 __global__ void __launch_bounds__(TREE_THREADS)
@@ -225,13 +182,6 @@ cudaError_t sg_cuda_tree_queue_write(const sg_cuda_tree_table &tree, size_t row,
     cudaError_t code = SG_LAUNCH_TREE(tree, write_row, tree_blocks(tree.config.vocabulary), stream,
                                       tree, row, theta);
     return code != cudaSuccess ? code : sg_cuda_tree_queue_normalise(tree, moved, stream);
-}
-
-cudaError_t sg_cuda_tree_queue_draw(const sg_cuda_tree_table &tree, size_t n, const size_t *state,
-                                    const double *uniforms, int32_t *tokens, double *log_prob,
-                                    sg_cuda_stream *stream)
-{
-    return SG_LAUNCH_TREE(tree, draw_samples, n, stream, tree, state, uniforms, tokens, log_prob);
 }
 
 cudaError_t sg_cuda_tree_queue_log_prob(const sg_cuda_tree_table &tree, size_t n,
