@@ -28,5 +28,5 @@ double sg_tree_row_bytes(const sg_tree_rows_config *config)
     size_t real = config->precision == SG_FP32 ? sizeof(float) : sizeof(double);
     size_t tile = sg_tree_part_bytes() + 2 * sizeof(double);
     return (double)config->vocabulary * (double)(real * sg_optimizer_arrays(config->optimizer)) +
-           (double)(sg_tree_tiles(config->vocabulary) * tile) + 3 * sizeof(double);
+           (double)(sg_tree_tiles(config->vocabulary) * tile) + 6 * sizeof(double);
 }

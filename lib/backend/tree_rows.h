@@ -42,10 +42,12 @@ typedef struct sg_tree_samples {
     const double *pushes;
 } sg_tree_samples;
 
-/* What the optimiser makes of it. */
+/* What the optimiser makes of it. Where its step depends on the norm of the gradient, of states and bias
+ * together, or on those of rows, that is found out on the way. */
 typedef struct sg_tree_step {
-    sg_rule_numbers rule;
-    const double *rate; /* [count + 1] instead of rule.step, the last is the bias's; NULL: none */
+    sg_rule_numbers
+        rule; /* its scale without the clip's factor; coupled-adam: step of a row whose root of v is 1 */
+    double clip_norm; /* the gradient is shortened to this norm; 0: as it is */
 } sg_tree_step;
 
 /* Sums over the tokens of a state: p before the step, d the change of z, the bias's included. Without
@@ -59,6 +61,12 @@ typedef struct sg_tree_sums {
     double free_mass; /* sum p of tokens without a sample */
     double max_free;  /* their greatest d; at least 0 */
 } sg_tree_sums;
+
+/* What an update did. */
+typedef struct sg_tree_change {
+    double factor;      /* of the clip */
+    sg_tree_sums *sums; /* [count + 1], the last is the bias's */
+} sg_tree_change;
 
 /* What a state looks like: sums over the head and over the other tokens. */
 typedef struct sg_tree_look {
@@ -89,7 +97,8 @@ typedef struct sg_tree_rows_methods {
     sg_status (*status)(const sg_tree_rows *rows, sg_error *error); /* NULL: never fails */
     /* Every state at these logits, the bias at 0; normalised. */
     void (*fill)(sg_tree_rows *rows, const double *logits);
-    /* A row of one part, [vocabulary]; row `states` is the bias. What is written is normalised. */
+    /* A row of one part, [vocabulary]; row `states` is the bias. Coupled-adam has one mean square for all tokens
+     * of a row. What is written is normalised. */
     void (*read)(const sg_tree_rows *rows, sg_tree_part part, size_t row, double *numbers);
     void (*write)(sg_tree_rows *rows, size_t row, const double *theta);
     /* z of a state, [vocabulary]. */
@@ -105,19 +114,14 @@ typedef struct sg_tree_rows_methods {
     sg_status (*walk)(const sg_tree_rows *rows, const sg_tree_walk *walk, sg_error *error);
     void (*log_prob)(const sg_tree_rows *rows, size_t n, const size_t *state, const int32_t *tokens,
                      double *log_prob);
-    /* log pi of the head's tokens for states first .. first + count - 1, [count][head], and
-     * log sum exp z, [count]. */
-    void (*head)(const sg_tree_rows *rows, size_t first, size_t count, double *log_prob,
-                 double *log_norm);
-    void (*observe)(const sg_tree_rows *rows, sg_tree_look *look); /* [states] */
+    /* Of states first .. first + count - 1: log pi of the head's tokens, [count][head], log sum exp z, [count], and
+     * what they look like, [count] or NULL. */
+    void (*observe)(const sg_tree_rows *rows, size_t first, size_t count, double *log_prob,
+                    double *log_norm, sg_tree_look *look);
 
-    /* An update in two calls. gradient: of the samples, which must stay until the step; norm2[count + 1] are
-     * the squared norms of the listed states' gradients and, last, of the bias's, which is their sum;
-     * NULL when the step does not depend on them. step: everything listed moves, and the bias;
-     * sums[count + 1], of which the last is the bias's, or NULL. */
-    void (*gradient)(sg_tree_rows *rows, const sg_tree_samples *samples, double *norm2);
-    void (*step)(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step *step,
-                 sg_tree_sums *sums);
+    /* Everything listed moves, and the bias. change: NULL, or with room for the sums. */
+    void (*update)(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step *step,
+                   sg_tree_change *change);
 } sg_tree_rows_methods;
 
 struct sg_tree_rows {

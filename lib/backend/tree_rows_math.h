@@ -39,6 +39,37 @@ SG_HD static inline double sg_tree_parameter(double theta)
     return isinf(theta) ? 0 : theta;
 }
 
+/* What the gradient is multiplied by, from its squared norm. */
+SG_HD static inline double sg_tree_clip(double clip_norm, double norm2)
+{
+    return clip_norm > 0 ? fmin(1.0, clip_norm / sqrt(norm2)) : 1;
+}
+
+/* Coupled Adam is momentum with a rate of the row's own, which this returns: v moves on with the mean of the
+ * row's squared gradient. */
+SG_HD static inline double sg_tree_couple(const sg_rule_numbers *rule, double factor, double norm2,
+                                          size_t vocabulary, double *v)
+{
+    double mean = factor * factor * norm2 / (double)vocabulary;
+    *v = rule->beta2 * *v + (1 - rule->beta2) * mean;
+    return rule->step / fmax(sqrt(*v * rule->correction2) + rule->eps, 0x1p-500);
+}
+
+/* The numbers of a row; rate NULL: that of the rule. */
+SG_HD static inline sg_rule_numbers sg_tree_rule(sg_rule_numbers rule, double factor,
+                                                 const double *rate)
+{
+    rule.scale *= factor;
+    if (rate != NULL)
+        rule.step = *rate;
+    return rule;
+}
+
+static inline bool sg_tree_needs_norms(const sg_tree_rows_config *config, const sg_tree_step *step)
+{
+    return step->clip_norm > 0 || config->optimizer == SG_COUPLED_ADAM;
+}
+
 /* What a token adds to the sums but gradient2; mark 0: it has a sample. */
 SG_HD static inline void sg_tree_compare(sg_tree_sums *sums, double p, double delta, double drift,
                                          double mark)

@@ -132,23 +132,16 @@ static void release(sg_policy *policy)
 {
     sg_tree *tree = sg_tree_of(policy);
     sg_tree_rows_free(tree->rows);
-    void *arrays[] = {tree->first,  tree->second, tree->state_of,    tree->order, tree->start,
-                      tree->visits, tree->look,   tree->observation, tree};
+    void *arrays[] = {tree->first,  tree->state_of, tree->order,       tree->start,
+                      tree->visits, tree->look,     tree->observation, tree};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
-}
-
-static size_t second_bytes(const sg_tree *tree)
-{
-    return tree->second != NULL ? (tree->states + 1) * sizeof *tree->second : 0;
 }
 
 static sg_status copy(sg_policy *policy, const sg_policy *source, sg_error *error)
 {
     sg_tree *to = sg_tree_of(policy), *from = sg_tree_of(source);
     to->rows->methods->copy(to->rows, from->rows, true);
-    if (to->second != NULL)
-        memcpy(to->second, from->second, second_bytes(to));
     return sg_tree_rows_status(to->rows, error);
 }
 
@@ -163,20 +156,12 @@ static void forget(sg_policy *policy)
 {
     sg_tree *tree = sg_tree_of(policy);
     tree->rows->methods->forget(tree->rows);
-    if (tree->second != NULL)
-        memset(tree->second, 0, second_bytes(tree));
 }
 
-/* The rows, then coupled-adam's v. */
 static size_t save(const sg_policy *policy, void *to)
 {
     const sg_tree *tree = sg_tree_of(policy);
-    size_t rows = tree->rows->methods->save(tree->rows, to);
-    if (rows == 0)
-        return 0;
-    if (to != NULL && tree->second != NULL)
-        memcpy((char *)to + rows, tree->second, second_bytes(tree));
-    return rows + second_bytes(tree);
+    return tree->rows->methods->save(tree->rows, to);
 }
 
 static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error *error)
@@ -186,8 +171,6 @@ static sg_status load(sg_policy *policy, const void *from, size_t size, sg_error
     if (status != SG_OK)
         return status;
     tree->rows->methods->load(tree->rows, from);
-    if (tree->second != NULL)
-        memcpy(tree->second, (const char *)from + size - second_bytes(tree), second_bytes(tree));
     return sg_tree_rows_status(tree->rows, error);
 }
 
@@ -196,17 +179,16 @@ static void row(const sg_policy *policy, size_t state, double *logits, double *m
 {
     const sg_tree *tree = sg_tree_of(policy);
     sg_optimizer_kind kind = tree->shape.optimizer;
-    bool kept = kind == SG_ADAM || kind == SG_ADAMW;
-    double scale = tree->shape.precision == SG_FP32 ? SG_TREE_MOMENT_SCALE : 1;
+    bool coupled = kind == SG_COUPLED_ADAM, kept = kind == SG_ADAM || kind == SG_ADAMW || coupled;
+    bool scaled = tree->shape.precision == SG_FP32 && !coupled;
+    double scale = scaled ? SG_TREE_MOMENT_SCALE : 1;
     tree->rows->methods->logits(tree->rows, state, logits);
     if (mean_square == NULL)
         return;
     if (kept)
         tree->rows->methods->read(tree->rows, SG_TREE_MEAN_SQUARE, state, mean_square);
     for (size_t i = 0; i < policy->vocabulary; i++)
-        mean_square[i] = kept                   ? mean_square[i] / (scale * scale)
-                         : tree->second != NULL ? tree->second[state]
-                                                : NAN;
+        mean_square[i] = kept ? mean_square[i] / (scale * scale) : NAN;
 }
 
 static sg_status clone(const sg_policy *policy, sg_policy **made, sg_error *error);
@@ -253,14 +235,11 @@ static sg_status number_states(sg_tree *tree, const sg_tree_shape *shape)
 
 static bool alloc_arrays(sg_tree *tree)
 {
-    bool coupled = tree->shape.optimizer == SG_COUPLED_ADAM;
-    tree->second = coupled ? calloc(tree->states + 1, sizeof *tree->second) : NULL;
     tree->start = calloc(tree->states + 1, sizeof *tree->start);
     tree->visits = calloc(tree->states, sizeof *tree->visits);
     tree->look = calloc(tree->states, sizeof *tree->look);
     tree->observation = calloc(tree->states, sizeof *tree->observation);
-    return (tree->second || !coupled) && tree->start && tree->visits && tree->look &&
-           tree->observation;
+    return tree->start && tree->visits && tree->look && tree->observation;
 }
 
 static sg_status make(sg_policy **made, const sg_tree_shape *shape, sg_error *error)

@@ -17,11 +17,8 @@ typedef struct update_job {
     const sg_tree *tree;
     const sg_policy_step *step;
     sg_tree_samples samples;
-    double factor;       /* of the clip */
     double *net, *gross; /* [count]: sums of the pushes, and of their sizes */
     size_t *visits;      /* [count]: tokens that were said there */
-    double *norm2;       /* [count + 1]: squared norms of gradients; the last is the bias's */
-    double *rate;        /* [count + 1]: coupled-adam's; */
     sg_tree_sums *sums;  /* [count + 1] */
     /* What samples points to, and room for the pushes of one state. */
     size_t *state, *start;
@@ -32,9 +29,8 @@ typedef struct update_job {
 
 static void job_clear(update_job *job)
 {
-    void *arrays[] = {job->net,    job->gross,  job->visits, job->norm2,   job->rate,
-                      job->sums,   job->state,  job->start,  job->diffuse, job->pushes,
-                      job->values, job->tokens, job->list};
+    void *arrays[] = {job->net,     job->gross,  job->visits, job->sums,   job->state, job->start,
+                      job->diffuse, job->pushes, job->values, job->tokens, job->list};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
 }
@@ -46,8 +42,6 @@ static bool job_init(update_job *job, size_t states, size_t tokens, bool wants_s
     job->net = malloc(rows * sizeof *job->net);
     job->gross = malloc(rows * sizeof *job->gross);
     job->visits = malloc(rows * sizeof *job->visits);
-    job->norm2 = calloc(rows, sizeof *job->norm2);
-    job->rate = malloc(rows * sizeof *job->rate);
     job->sums = wants_sums ? malloc(rows * sizeof *job->sums) : NULL;
     job->state = malloc(rows * sizeof *job->state);
     job->start = malloc(rows * sizeof *job->start);
@@ -56,9 +50,8 @@ static bool job_init(update_job *job, size_t states, size_t tokens, bool wants_s
     job->values = malloc(n * sizeof *job->values);
     job->tokens = malloc(n * sizeof *job->tokens);
     job->list = malloc(n * sizeof *job->list);
-    return job->net && job->gross && job->visits && job->norm2 && job->rate &&
-           (job->sums || !wants_sums) && job->state && job->start && job->diffuse && job->pushes &&
-           job->values && job->tokens && job->list;
+    return job->net && job->gross && job->visits && (job->sums || !wants_sums) && job->state &&
+           job->start && job->diffuse && job->pushes && job->values && job->tokens && job->list;
 }
 
 static int by_token(const void *a, const void *b)
@@ -121,28 +114,14 @@ static void collect(update_job *job, const sg_responses *responses, const double
     job->samples.pushes = job->pushes;
 }
 
-/* Coupled Adam is momentum with a rate of the row's own; all rows are listed. `rate` is that of a row
- * whose root of v is 1. */
-static void couple(update_job *job, const sg_rule_numbers *rule, double rate)
-{
-    const sg_tree *tree = job->tree;
-    const sg_optimizer *o = &job->step->optimizer;
-    for (size_t row = 0; row <= tree->states; row++) {
-        double mean = job->factor * job->factor * job->norm2[row] / (double)tree->shape.vocabulary;
-        tree->second[row] = o->beta2 * tree->second[row] + (1 - o->beta2) * mean;
-        job->rate[row] =
-            rate / fmax(sqrt(tree->second[row] * rule->correction2) + o->eps, 0x1p-500);
-    }
-}
-
-static sg_tree_step prepare_step(update_job *job)
+static sg_tree_step prepare_step(const update_job *job)
 {
     const sg_optimizer *o = &job->step->optimizer;
     double time = (double)job->step->time;
     bool fp32 = job->tree->shape.precision == SG_FP32;
     double moment = fp32 && o->kind != SG_SGD ? SG_TREE_MOMENT_SCALE : 1;
     sg_rule_numbers rule = {
-        .scale = job->factor * moment, .step = o->lr, .beta1 = o->beta1, .beta2 = o->beta2};
+        .scale = moment, .step = o->lr, .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps};
     if (o->kind == SG_MOMENTUM)
         rule.step = o->lr / moment;
     if (o->kind == SG_ADAM || o->kind == SG_ADAMW) {
@@ -154,10 +133,10 @@ static sg_tree_step prepare_step(update_job *job)
         rule.decay = o->lr * o->weight_decay;
     if (o->kind == SG_COUPLED_ADAM) {
         rule.scale *= 1 - o->beta1;
+        rule.step = o->lr / (1 - pow(o->beta1, time)) / moment;
         rule.correction2 = 1 / (1 - pow(o->beta2, time));
-        couple(job, &rule, o->lr / (1 - pow(o->beta1, time)) / moment);
     }
-    return (sg_tree_step){rule, o->kind == SG_COUPLED_ADAM ? job->rate : NULL};
+    return (sg_tree_step){rule, job->step->clip_norm};
 }
 
 static void summarise(const update_job *job, size_t tokens, sg_policy_change *sum)
@@ -185,7 +164,7 @@ static double gradient_norm(const update_job *job)
 {
     double total = 0;
     for (size_t k = 0; k <= job->samples.count; k++)
-        total += job->norm2[k];
+        total += job->sums[k].gradient2;
     return sqrt(total);
 }
 
@@ -193,20 +172,14 @@ static void learn(update_job *job, const sg_responses *responses, const double *
                   sg_policy_change *change)
 {
     sg_tree_rows *rows = job->tree->rows;
-    double limit = job->step->clip_norm;
-    bool first = limit > 0 || job->tree->second != NULL; /* the step depends on the norms */
+    sg_tree_change found = {.sums = job->sums};
     collect(job, responses, pushes);
-    rows->methods->gradient(rows, &job->samples, first ? job->norm2 : NULL);
-    if (limit > 0)
-        job->factor = fmin(1, limit / gradient_norm(job));
     sg_tree_step step = prepare_step(job);
-    rows->methods->step(rows, &job->samples, &step, job->sums);
-    if (change != NULL) {
-        for (size_t k = 0; k <= job->samples.count; k++)
-            job->norm2[k] = job->sums[k].gradient2;
-        *change = (sg_policy_change){.grad_norm = gradient_norm(job), .clip_factor = job->factor};
-        summarise(job, job->tree->start[job->tree->states], change);
-    }
+    rows->methods->update(rows, &job->samples, &step, change != NULL ? &found : NULL);
+    if (change == NULL)
+        return;
+    *change = (sg_policy_change){.grad_norm = gradient_norm(job), .clip_factor = found.factor};
+    summarise(job, job->tree->start[job->tree->states], change);
 }
 
 sg_status sg_tree_update(sg_policy *policy, const sg_policy_step *step,
@@ -217,7 +190,7 @@ sg_status sg_tree_update(sg_policy *policy, const sg_policy_step *step,
     sg_status status = sg_tree_arrange(tree, responses, error);
     if (status != SG_OK)
         return status;
-    update_job job = {.tree = tree, .step = step, .factor = 1};
+    update_job job = {.tree = tree, .step = step};
     if (job_init(&job, tree->states, tree->start[tree->states], change != NULL)) {
         learn(&job, responses, pushes, change);
         status = sg_tree_rows_status(tree->rows, error);

@@ -33,20 +33,20 @@ typedef struct walk {
     const sg_reward *reward;
     size_t pairs; /* merged: cells of a policy state, one for LOST and one for each reward state */
     front now, next;
-    bool lost_too; /* follow prefixes that have lost */
+    bool looks; /* what states look like is asked too, and prefixes that have lost are followed */
     /* Of the prompts first .. first + count - 1, as many as are asked for at once: */
     size_t first, count, most;
     double *log_prob; /* [states of the prompts][head] */
     double *log_norm; /* [states of the prompts] */
 } walk;
 
-static sg_status walk_init(walk *w, sg_tree *tree, const sg_reward *reward, bool lost_too,
+static sg_status walk_init(walk *w, sg_tree *tree, const sg_reward *reward, bool looks,
                            sg_error *error)
 {
     const sg_tree_shape *shape = &tree->shape;
     size_t pairs = shape->merge > 0 ? (size_t)reward->states + 1 : 1;
     size_t most = tree->width * pairs;
-    *w = (walk){.tree = tree, .reward = reward, .pairs = pairs, .lost_too = lost_too};
+    *w = (walk){.tree = tree, .reward = reward, .pairs = pairs, .looks = looks};
     size_t cells = tree->paths.per_prompt * shape->head, fit = SG_TREE_HEAD_ROOM / cells;
     w->most = fit < 1 ? 1 : fit < shape->prompts ? fit : shape->prompts;
     w->log_prob = malloc(w->most * cells * sizeof *w->log_prob);
@@ -87,6 +87,17 @@ static size_t state_at(const walk *w, size_t t, size_t cell)
     return w->tree->paths.first[t] + cell / w->pairs;
 }
 
+/* What the rows say about the prompts at hand. */
+static void ask(walk *w)
+{
+    sg_tree *tree = w->tree;
+    size_t first = w->first * tree->paths.per_prompt, count = w->count * tree->paths.per_prompt;
+    sg_tree_look *look = w->looks ? tree->look + first : NULL;
+    tree->rows->methods->observe(tree->rows, first, count, w->log_prob, w->log_norm, look);
+    for (size_t k = 0; k < count && w->looks; k++)
+        tree->observation[first + k] = observation_of(&look[k]);
+}
+
 static void walk_start(walk *w, size_t prompt)
 {
     const sg_tree *tree = w->tree;
@@ -94,8 +105,7 @@ static void walk_start(walk *w, size_t prompt)
     if (prompt >= w->first + w->count) {
         w->first = prompt;
         w->count = left < w->most ? left : w->most;
-        tree->rows->methods->head(tree->rows, prompt * tree->paths.per_prompt,
-                                  w->count * tree->paths.per_prompt, w->log_prob, w->log_norm);
+        ask(w);
     }
     memset(w->now.mass, 0, cells_at(w, 0) * sizeof(double));
     size_t cell = w->pairs > 1 ? 1 : 0;
@@ -121,7 +131,7 @@ static double walk_on(walk *w, size_t prompt, size_t t)
             bool over = last || sg_tree_ends(&tree->paths, token);
             if (to != SG_REWARD_LOST)
                 to = w->reward->next(w->reward->context, prompt, t, to, token);
-            if ((to == SG_REWARD_LOST && (over || !w->lost_too)) || (!over && !further))
+            if ((to == SG_REWARD_LOST && (over || !w->looks)) || (!over && !further))
                 continue;
             double p = mass * exp(log_prob_at(w, prompt, local, token));
             if (over) {
@@ -214,13 +224,8 @@ sg_status sg_tree_observe(sg_policy *policy, const sg_reward *reward, sg_policy_
     kinds k = {0};
     sg_status status = walk_init(&w, tree, reward, true, error);
     *o = (sg_policy_observation){0};
-    if (status == SG_OK) {
-        tree->rows->methods->observe(tree->rows, tree->look);
-        for (size_t state = 0; state < tree->states; state++)
-            tree->observation[state] = observation_of(&tree->look[state]);
-        for (size_t p = 0; p < policy->prompts; p++)
-            visit(&w, p, &k);
-    }
+    for (size_t p = 0; p < policy->prompts && status == SG_OK; p++)
+        visit(&w, p, &k);
     walk_clear(&w);
     double tokens = (double)policy->prompts * (double)policy->length;
     if (tree->shape.may_end) {

@@ -21,7 +21,6 @@ typedef struct sg_tree {
     size_t states;      /* of all prompts */
     size_t *first;      /* [length + 1]: that of paths */
     sg_tree_rows *rows; /* of all states, and of the bias */
-    double *second;     /* [states + 1]: coupled-adam's v, one for a row; NULL otherwise */
 
     /* The responses at hand, sorted by state. */
     size_t capacity;    /* tokens for which there is room */

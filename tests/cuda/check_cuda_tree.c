@@ -149,6 +149,66 @@ START_TEST(the_device_gives_the_bits_of_the_cpu)
 }
 END_TEST
 
+/* Responses of an untrained tree, drawn once, in arrays with places that are not theirs. */
+static record draw_responses(sg_tree_shape shape, sg_backend_kind backend)
+{
+    enum { RESPONSES = 24, PLACES = 9 };
+    record seen = {0};
+    uint32_t prompt[RESPONSES], sample[RESPONSES], length[RESPONSES];
+    int32_t tokens[RESPONSES * PLACES];
+    double log_prob[RESPONSES * PLACES], *logits = malloc(shape.vocabulary * sizeof *logits);
+    sg_responses r = {RESPONSES, PLACES, prompt, sample, length, tokens};
+    sg_policy_draw how = {11, SG_STREAM_ROLLOUT, 3, SG_SAMPLER_PLAIN};
+    shape.backend = backend;
+    for (uint32_t v = 0; v < shape.vocabulary; v++)
+        logits[v] = v % 5 == 4 ? -INFINITY : normal(200, v) + (v < shape.head ? 4 : 0);
+    for (uint32_t i = 0; i < RESPONSES; i++) {
+        prompt[i] = i * 7 % (uint32_t)shape.prompts;
+        sample[i] = i * i;
+        for (size_t t = 0; t < PLACES; t++) {
+            tokens[i * PLACES + t] = -7;
+            log_prob[i * PLACES + t] = -7;
+        }
+    }
+    sg_policy *tree = tree_new(&shape, logits);
+    for (size_t s = 0; s < 3; s++) {
+        for (uint32_t v = 0; v < shape.vocabulary; v++)
+            logits[v] = 2 * normal(201 + (uint32_t)s, v);
+        if (s < 2 || shape.shared_bias)
+            sg_tree_set(tree, s < 2 ? s : SG_TREE_BIAS, logits);
+    }
+    ck_assert_int_eq(tree->methods->draw(tree, &how, &r, log_prob, NULL), SG_OK);
+    see(&seen, length, sizeof length);
+    see(&seen, tokens, sizeof tokens);
+    see_numbers(&seen, log_prob, RESPONSES * PLACES);
+    sg_policy_free(tree);
+    free(logits);
+    return seen;
+}
+
+START_TEST(walks_are_those_of_the_cpu)
+{
+    static const size_t vocabularies[] = {3, 37, 128, 1024, 1025, 2100, 9000},
+                        lengths[] = {1, 2, 6, 8};
+    for (size_t k = 0; k < 28; k++) {
+        sg_tree_shape shape = {.prompts = 1 + k % 3,
+                               .length = lengths[k % 4],
+                               .vocabulary = vocabularies[k % 7],
+                               .head = HEAD,
+                               .merge = k % 4 > 1 ? 4 : 0,
+                               .shared_bias = k % 3 == 1,
+                               .may_end = k % 5 > 1,
+                               .end_token = 2,
+                               .branching = 1 + k % lengths[k % 4],
+                               .precision = k % 2 ? SG_FP64 : SG_FP32,
+                               .optimizer = SG_SGD};
+        record cpu = draw_responses(shape, SG_BACKEND_CPU);
+        record device = draw_responses(shape, SG_BACKEND_CUDA);
+        assert_same_records(&cpu, &device, "walk", (int)k);
+    }
+}
+END_TEST
+
 /* What a tree on one backend has saved, one on the other goes on with. */
 START_TEST(a_saved_tree_moves_between_backends)
 {
@@ -213,6 +273,7 @@ Suite *cuda_tree_suite(void)
     TCase *tests = tcase_create("bits");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, the_device_gives_the_bits_of_the_cpu, SG_SGD, SG_COUPLED_ADAM + 1);
+    tcase_add_test(tests, walks_are_those_of_the_cpu);
     tcase_add_test(tests, a_saved_tree_moves_between_backends);
     tcase_add_test(tests, a_simulation_is_that_of_the_cpu);
     suite_add_tcase(suite, tests);

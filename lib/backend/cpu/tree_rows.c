@@ -102,8 +102,13 @@ static void fill(sg_tree_rows *rows, const double *logits)
 
 static void read_row(const sg_tree_rows *rows, sg_tree_part part, size_t row, double *numbers)
 {
-    sg_cpu_tree_read(sg_cpu_tree_of(rows), part, (sg_cpu_piece){row, 0, rows->config.vocabulary},
-                     numbers);
+    const sg_cpu_tree *tree = sg_cpu_tree_of(rows);
+    size_t n = rows->config.vocabulary;
+    bool coupled = part == SG_TREE_MEAN_SQUARE && tree->second != NULL;
+    if (!coupled)
+        sg_cpu_tree_read(tree, part, (sg_cpu_piece){row, 0, n}, numbers);
+    for (size_t i = 0; i < n && coupled; i++)
+        numbers[i] = tree->second[row];
 }
 
 static void write_row(sg_tree_rows *rows, size_t row, const double *theta)
@@ -137,6 +142,8 @@ static void copy(sg_tree_rows *rows, const sg_tree_rows *source, bool moments)
     for (int k = 0; k < (moments ? 3 : 1); k++)
         if (to->part[k] != NULL)
             memcpy(to->part[k], from->part[k], part_bytes(to));
+    if (moments && to->second != NULL)
+        memcpy(to->second, from->second, (states + 1) * sizeof *to->second);
     memcpy(to->mass, from->mass, states * to->tiles * sizeof *to->mass);
     memcpy(to->offset, from->offset, states * sizeof *to->offset);
     memcpy(to->total, from->total, states * sizeof *to->total);
@@ -149,6 +156,8 @@ static void forget(sg_tree_rows *rows)
     for (int k = 1; k < 3; k++)
         if (tree->part[k] != NULL)
             memset(tree->part[k], 0, part_bytes(tree));
+    if (tree->second != NULL)
+        memset(tree->second, 0, (rows->config.states + 1) * sizeof *tree->second);
 }
 
 static size_t save(const sg_tree_rows *rows, void *to)
@@ -162,7 +171,10 @@ static size_t save(const sg_tree_rows *rows, void *to)
             memcpy((char *)to + done, tree->part[k], part_bytes(tree));
         done += part_bytes(tree);
     }
-    return done;
+    size_t second = (rows->config.states + 1) * sizeof *tree->second;
+    if (to != NULL && tree->second != NULL)
+        memcpy((char *)to + done, tree->second, second);
+    return tree->second != NULL ? done + second : done;
 }
 
 static void load(sg_tree_rows *rows, const void *from)
@@ -174,6 +186,8 @@ static void load(sg_tree_rows *rows, const void *from)
             memcpy(tree->part[k], bytes, part_bytes(tree));
             bytes += part_bytes(tree);
         }
+    if (tree->second != NULL)
+        memcpy(tree->second, bytes, (rows->config.states + 1) * sizeof *tree->second);
     sg_cpu_tree_normalise(tree, NULL, 0, rows->config.states);
 }
 
@@ -187,24 +201,13 @@ static void log_prob_of(const sg_tree_rows *rows, size_t n, const size_t *state,
         log_prob[i] = logit_of(tree, state[i], (size_t)tokens[i]) - tree->log_norm[state[i]];
 }
 
-static void head_of(const sg_tree_rows *rows, size_t first, size_t count, double *log_prob,
-                    double *log_norm)
-{
-    const sg_cpu_tree *tree = sg_cpu_tree_of(rows);
-    size_t head = rows->config.head;
-    for (size_t k = 0; k < count; k++) {
-        log_norm[k] = tree->log_norm[first + k];
-        for (size_t token = 0; token < head; token++)
-            log_prob[k * head + token] = logit_of(tree, first + k, token) - log_norm[k];
-    }
-}
-
 /* ---- observations ---- */
 
 static void look_at_tile(void *context, size_t i)
 {
-    sg_cpu_tree *tree = context;
-    size_t state = i / tree->tiles, head = tree->base.config.head;
+    const some_states *some = context;
+    sg_cpu_tree *tree = some->tree;
+    size_t state = state_at(some, i / tree->tiles), head = tree->base.config.head;
     double z[SG_TREE_TILE];
     sg_cpu_piece x = sg_cpu_tree_tile(tree, state, i % tree->tiles);
     sg_cpu_tree_logits(tree, x, z);
@@ -212,13 +215,21 @@ static void look_at_tile(void *context, size_t i)
                         &((sg_tree_look *)tree->room)[i]);
 }
 
-static void observe(const sg_tree_rows *rows, sg_tree_look *look)
+static void observe(const sg_tree_rows *rows, size_t first, size_t count, double *log_prob,
+                    double *log_norm, sg_tree_look *look)
 {
     sg_cpu_tree *tree = sg_cpu_tree_of(rows);
-    size_t states = rows->config.states;
-    sg_for_each(states * tree->tiles, SG_TREE_TILE, look_at_tile, tree);
-    for (size_t state = 0; state < states; state++)
-        look[state] = add_looks((sg_tree_look *)tree->room + state * tree->tiles, tree->tiles);
+    some_states some = {tree, NULL, first};
+    size_t head = rows->config.head;
+    for (size_t k = 0; k < count; k++) {
+        log_norm[k] = tree->log_norm[first + k];
+        for (size_t token = 0; token < head; token++)
+            log_prob[k * head + token] = logit_of(tree, first + k, token) - log_norm[k];
+    }
+    if (look != NULL)
+        sg_for_each(count * tree->tiles, SG_TREE_TILE, look_at_tile, &some);
+    for (size_t k = 0; k < count && look != NULL; k++)
+        look[k] = add_looks((sg_tree_look *)tree->room + k * tree->tiles, tree->tiles);
 }
 
 /* ---- memory ---- */
@@ -226,18 +237,17 @@ static void observe(const sg_tree_rows *rows, sg_tree_look *look)
 static void release(sg_tree_rows *rows)
 {
     sg_cpu_tree *tree = sg_cpu_tree_of(rows);
-    void *arrays[] = {tree->part[0], tree->part[1],  tree->part[2], tree->mass,
-                      tree->peak,    tree->offset,   tree->total,   tree->log_norm,
-                      tree->room,    tree->gradient, tree->drift,   tree};
+    void *arrays[] = {tree->part[0], tree->part[1], tree->part[2],  tree->mass,   tree->peak,
+                      tree->offset,  tree->total,   tree->log_norm, tree->room,   tree->gradient,
+                      tree->drift,   tree->norm2,   tree->rate,     tree->second, tree};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
 }
 
 static const sg_tree_rows_methods methods = {
-    release,          NULL,        fill,    read_row, write_row,
-    logits_of_state,  copy,        forget,  save,     load,
-    sg_cpu_tree_walk, log_prob_of, head_of, observe,  sg_cpu_tree_gradient,
-    sg_cpu_tree_step};
+    release, NULL, fill, read_row,         write_row,   logits_of_state, copy,
+    forget,  save, load, sg_cpu_tree_walk, log_prob_of, observe,         sg_cpu_tree_update,
+};
 
 static const sg_tree_kernels *select_kernels(void)
 {
@@ -255,7 +265,7 @@ static bool alloc_arrays(sg_cpu_tree *tree)
 {
     size_t states = tree->base.config.states, vocabulary = tree->base.config.vocabulary;
     size_t arrays = sg_optimizer_arrays(tree->base.config.optimizer), cells = states * tree->tiles;
-    bool fine = true;
+    bool fine = true, coupled = tree->base.config.optimizer == SG_COUPLED_ADAM;
     for (size_t k = 0; k < arrays; k++) {
         tree->part[k] = calloc((states + 1) * vocabulary, tree->real);
         fine = fine && tree->part[k] != NULL;
@@ -268,8 +278,13 @@ static bool alloc_arrays(sg_cpu_tree *tree)
     tree->gradient = calloc(vocabulary, sizeof *tree->gradient);
     tree->drift = calloc(vocabulary, sizeof *tree->drift);
     tree->room = calloc(cells + tree->tiles, sg_tree_part_bytes());
+    tree->norm2 = calloc(states + 1, sizeof *tree->norm2);
+    tree->rate = calloc(states + 1, sizeof *tree->rate);
+    if (coupled)
+        tree->second = calloc(states + 1, sizeof *tree->second);
     return fine && tree->mass && tree->peak && tree->offset && tree->total && tree->log_norm &&
-           tree->gradient && tree->drift && tree->room;
+           tree->gradient && tree->drift && tree->room && tree->norm2 && tree->rate &&
+           (tree->second || !coupled);
 }
 
 sg_status sg_cpu_tree_rows_alloc(sg_tree_rows **rows, const sg_tree_rows_config *config,

@@ -43,7 +43,9 @@ typedef struct sg_cpu_tree {
     double *mass, *peak;               /* [states][tiles]: sum exp(z - offset), greatest z */
     double *offset, *total, *log_norm; /* [states] */
     double *gradient, *drift;          /* [vocabulary], of the bias: its gradient, its change */
-    void *room;                        /* [states + 1][tiles], to add up in */
+    double *norm2, *rate; /* [states + 1]: squared norms of gradients, coupled-adam's rates */
+    double *second;       /* [states + 1]: coupled-adam's v; NULL: not kept */
+    void *room;           /* [states + 1][tiles], to add up in */
 } sg_cpu_tree;
 
 static inline sg_cpu_tree *sg_cpu_tree_of(const sg_tree_rows *rows)
@@ -99,9 +101,7 @@ void sg_cpu_tree_normalise(sg_cpu_tree *tree, const size_t *list, size_t first, 
 
 sg_status sg_cpu_tree_walk(const sg_tree_rows *rows, const sg_tree_walk *walk, sg_error *error);
 
-/* The two calls of an update. */
-void sg_cpu_tree_gradient(sg_tree_rows *rows, const sg_tree_samples *samples, double *norm2);
-void sg_cpu_tree_step(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step *step,
-                      sg_tree_sums *sums);
+void sg_cpu_tree_update(sg_tree_rows *rows, const sg_tree_samples *samples,
+                        const sg_tree_step *step, sg_tree_change *change);
 
 #endif

@@ -10,7 +10,10 @@ typedef struct update {
     sg_cpu_tree *tree;
     const sg_tree_samples *samples;
     const sg_tree_step *step;
-    bool wanted; /* the norms of the gradients; the sums of the step */
+    bool norms;  /* of the gradients are needed */
+    bool wanted; /* the sums of the step */
+    double factor;
+    const double *rate; /* [count + 1], or NULL */
 } update;
 
 /* The samples of listed state k below token `end`. */
@@ -78,37 +81,48 @@ static void add_tiles(void *context, size_t t)
         if (!has_samples(u->samples, k))
             continue;
         gradient_of(u, k, x, p, g, NULL);
-        if (u->wanted)
+        if (u->norms)
             norms[k * tree->tiles + t] = tree->kernels->norm2(x.n, g);
         tree->kernels->add(x.n, g, total);
     }
     norms[u->samples->count * tree->tiles + t] = tree->kernels->norm2(x.n, total);
 }
 
-void sg_cpu_tree_gradient(sg_tree_rows *rows, const sg_tree_samples *samples, double *norm2)
+/* The bias's gradient, and what of the step depends on norms: the clip's factor, rates of rows. */
+static void prepare(update *u)
 {
-    sg_cpu_tree *tree = sg_cpu_tree_of(rows);
-    update u = {.tree = tree, .samples = samples, .wanted = norm2 != NULL};
-    bool shared = rows->config.shared_bias;
+    sg_cpu_tree *tree = u->tree;
+    size_t count = u->samples->count;
+    bool shared = tree->base.config.shared_bias;
+    double total = 0, *norm2 = tree->norm2;
     if (shared)
-        sg_for_each(tree->tiles, samples->count * SG_TREE_TILE, add_tiles, &u);
-    else if (norm2 != NULL)
-        sg_for_each(samples->count * tree->tiles, SG_TREE_TILE, square_tile, &u);
-    for (size_t k = 0; k < samples->count + shared && norm2 != NULL; k++)
+        sg_for_each(tree->tiles, count * SG_TREE_TILE, add_tiles, u);
+    else if (u->norms)
+        sg_for_each(count * tree->tiles, SG_TREE_TILE, square_tile, u);
+    if (!u->norms)
+        return;
+    norm2[count] = 0;
+    for (size_t k = 0; k < count + shared; k++)
         norm2[k] = sg_cpu_tree_sum((double *)tree->room + k * tree->tiles, tree->tiles);
-    if (norm2 != NULL && !shared)
-        norm2[samples->count] = 0;
+    for (size_t k = 0; k <= count; k++)
+        total += norm2[k];
+    u->factor = sg_tree_clip(u->step->clip_norm, total);
+    if (tree->second == NULL)
+        return;
+    for (size_t k = 0; k <= count; k++) /* all rows are listed */
+        tree->rate[k] = sg_tree_couple(&u->step->rule, u->factor, norm2[k],
+                                       tree->base.config.vocabulary, &tree->second[k]);
+    u->rate = tree->rate;
 }
 
 /* delta, where the gradient stood; moments move on. k is the place in the list. */
 static void optimise_tile(const update *u, size_t k, sg_cpu_piece x, double *delta)
 {
     const sg_cpu_tree *tree = u->tree;
-    sg_rule_numbers rule = u->step->rule;
+    sg_rule_numbers rule =
+        sg_tree_rule(u->step->rule, u->factor, u->rate != NULL ? &u->rate[k] : NULL);
     double m[SG_TREE_TILE], v[SG_TREE_TILE], theta[SG_TREE_TILE] = {0};
     bool has_m = tree->part[SG_TREE_MEAN] != NULL, has_v = tree->part[SG_TREE_MEAN_SQUARE] != NULL;
-    if (u->step->rate != NULL)
-        rule.step = u->step->rate[k];
     if (has_m)
         sg_cpu_tree_read(tree, SG_TREE_MEAN, x, m);
     if (has_v)
@@ -186,19 +200,33 @@ static sg_tree_sums add_sums(const sg_tree_sums *x, size_t n)
     return left;
 }
 
-void sg_cpu_tree_step(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step *how,
-                      sg_tree_sums *sums)
+static void sum_up(const update *u, sg_tree_change *change)
+{
+    const sg_cpu_tree *tree = u->tree;
+    bool shared = tree->base.config.shared_bias;
+    change->factor = u->factor;
+    change->sums[u->samples->count] = (sg_tree_sums){0};
+    for (size_t k = 0; k < u->samples->count + shared; k++)
+        change->sums[k] = add_sums((sg_tree_sums *)tree->room + k * tree->tiles, tree->tiles);
+}
+
+void sg_cpu_tree_update(sg_tree_rows *rows, const sg_tree_samples *samples,
+                        const sg_tree_step *step, sg_tree_change *change)
 {
     sg_cpu_tree *tree = sg_cpu_tree_of(rows);
-    update u = {tree, samples, how, sums != NULL};
+    update u = {.tree = tree,
+                .samples = samples,
+                .step = step,
+                .norms = sg_tree_needs_norms(&rows->config, step),
+                .wanted = change != NULL,
+                .factor = 1};
     bool shared = rows->config.shared_bias;
+    prepare(&u);
     if (shared)
         sg_for_each(tree->tiles, SG_TREE_TILE, step_bias, &u);
     sg_for_each(samples->count * tree->tiles, SG_TREE_TILE, step_tile, &u);
-    for (size_t k = 0; k < samples->count + shared && sums != NULL; k++)
-        sums[k] = add_sums((sg_tree_sums *)tree->room + k * tree->tiles, tree->tiles);
-    if (sums != NULL && !shared)
-        sums[samples->count] = (sg_tree_sums){0};
+    if (change != NULL)
+        sum_up(&u, change);
     if (shared)
         sg_for_each(tree->tiles, SG_TREE_TILE, move_bias, tree);
     if (shared)

@@ -22,9 +22,7 @@ struct cuda_tree {
     sg_cuda_desk desk;
     char *block; /* all arrays of the table */
     size_t real, part_bytes, norms_bytes;
-    char *norms;                  /* mass, offset, total and log_norm, one after the other */
-    sg_cuda_tree_samples samples; /* of the update under way */
-    sg_cuda_room samples_room;    /* which other calls leave alone */
+    char *norms; /* mass, offset, total and log_norm, one after the other */
 };
 
 cuda_tree *of(const sg_tree_rows *rows)
@@ -32,26 +30,64 @@ cuda_tree *of(const sg_tree_rows *rows)
     return (cuda_tree *)(uintptr_t)rows;
 }
 
-/* Answers may be long, so they have a place in the room and none on the desk. */
-struct tree_call : sg_cuda_call {
-    cuda_tree *tree;
+/* Page-locked memory that a call may ask for, for its answers. */
+enum { ANSWERS_MOST = 1 << 26 };
 
-    explicit tree_call(const sg_tree_rows *rows) : sg_cuda_call(&of(rows)->desk), tree(of(rows))
+/* A call's questions lie on the desk, its answers at the start of the room. They come back in one copy over
+ * the desk, with one wait, unless they are too many for page-locked memory. */
+struct tree_call : sg_cuda_call {
+    enum { PARTS = 4 };
+    cuda_tree *tree;
+    size_t answer_bytes, parts;
+    struct {
+        void *to;
+        const char *from;
+        size_t bytes;
+    } part[PARTS];
+
+    explicit tree_call(const sg_tree_rows *rows)
+        : sg_cuda_call(&of(rows)->desk), tree(of(rows)), answer_bytes(0), parts(0)
     {
     }
-    /* Waits for n things. */
-    template <typename T> void bring(size_t n, const T *there, T *things)
+    bool over_desk() const
     {
-        down(things, there, n * sizeof(T));
+        return answer_bytes <= ANSWERS_MOST;
     }
-    /* Waits for what kernels have written to the desk's place on the device. */
-    void bring_desk(char *here, size_t bytes)
+    /* Bytes of questions and of answers, and of what else the device needs. */
+    bool start(size_t questions, size_t answers, size_t scratch = 0)
+    {
+        answer_bytes = answers;
+        room_used = 0;
+        return lay(&desk->there, questions + (over_desk() ? answers : 0), questions) &&
+               grow(&desk->room, answers + scratch);
+    }
+    /* The device's place for n answers, before anything else in the room. */
+    template <typename T> T *answer(size_t n, T *things)
+    {
+        T *place = in_room<T>(n);
+        part[parts++] = {things, (const char *)place, n * sizeof(T)};
+        return place;
+    }
+    /* Waits for some bytes, which go to the desk. */
+    void bring_to(char *here, const char *from, size_t bytes)
     {
         if (fine())
-            check(cudaMemcpyAsync(here, there(here), bytes, cudaMemcpyDeviceToHost, stream()),
+            check(cudaMemcpyAsync(here, from, bytes, cudaMemcpyDeviceToHost, stream()),
                   desk->words->fetching);
         if (fine())
             check(cudaStreamSynchronize(stream()), desk->words->computing);
+    }
+    /* Waits for all answers. */
+    void bring()
+    {
+        char *here = over_desk() ? on_desk<char>(answer_bytes) : nullptr;
+        if (here)
+            bring_to(here, desk->room.at, answer_bytes);
+        for (size_t i = 0; i < parts && fine(); i++)
+            if (here)
+                memcpy(part[i].to, here + (part[i].from - desk->room.at), part[i].bytes);
+            else
+                down(part[i].to, part[i].from, part[i].bytes);
     }
 };
 
@@ -86,11 +122,11 @@ void read_numbers(const sg_tree_rows *rows, const void *array, size_t row, bool 
 {
     tree_call c(rows);
     size_t n = rows->config.vocabulary;
-    if (c.open(0, sg_cuda_bytes<double>(n))) {
-        double *there = c.in_room<double>(n);
+    if (c.start(0, sg_cuda_bytes<double>(n))) {
+        double *there = c.answer(n, numbers);
         c.check(sg_cuda_tree_queue_read(c.tree->table, array, row, with_bias, there, c.stream()),
                 "reading a row of a tree");
-        c.bring(n, there, numbers);
+        c.bring();
     }
     c.blank_unless_fine(n, numbers);
 }
@@ -121,6 +157,12 @@ void write_row(sg_tree_rows *rows, size_t row, const double *theta)
 
 /* ---- Copies ---- */
 
+/* Of coupled-adam's v. */
+size_t second_bytes(const cuda_tree *tree)
+{
+    return tree->table.second ? (tree->base.config.states + 1) * sizeof(double) : 0;
+}
+
 /* Behind what both streams do, and before what they do next. */
 void copy(sg_tree_rows *rows, const sg_tree_rows *source, bool moments)
 {
@@ -134,6 +176,8 @@ void copy(sg_tree_rows *rows, const sg_tree_rows *source, bool moments)
     c.order(from->desk.stream, c.stream(), doing);
     c.copy(to->block, from->block, arrays * to->part_bytes, doing);
     c.copy(to->norms, from->norms, to->norms_bytes, doing);
+    if (moments && to->table.second)
+        c.copy(to->table.second, from->table.second, second_bytes(to), doing);
     c.order(c.stream(), from->desk.stream, doing);
 }
 
@@ -142,6 +186,7 @@ void forget(sg_tree_rows *rows)
     tree_call c(rows);
     size_t moments = sg_optimizer_arrays(rows->config.optimizer) - 1, part = c.tree->part_bytes;
     c.zero(c.tree->block + part, moments * part);
+    c.zero(c.tree->table.second, second_bytes(c.tree));
 }
 
 /* Bytes of an array without what aligns the next one. */
@@ -153,12 +198,14 @@ size_t saved_bytes(const cuda_tree *tree)
 size_t save(const sg_tree_rows *rows, void *to)
 {
     size_t arrays = sg_optimizer_arrays(rows->config.optimizer), bytes = saved_bytes(of(rows));
+    size_t second = second_bytes(of(rows)), all = arrays * bytes + second;
     if (!to)
-        return arrays * bytes;
+        return all;
     tree_call c(rows);
     for (size_t k = 0; k < arrays; k++)
         c.down((char *)to + k * bytes, c.tree->block + k * c.tree->part_bytes, bytes);
-    return c.fine() ? arrays * bytes : 0;
+    c.down((char *)to + arrays * bytes, c.tree->table.second, second);
+    return c.fine() ? all : 0;
 }
 
 void load(sg_tree_rows *rows, const void *from)
@@ -167,157 +214,172 @@ void load(sg_tree_rows *rows, const void *from)
     size_t arrays = sg_optimizer_arrays(rows->config.optimizer), bytes = saved_bytes(c.tree);
     for (size_t k = 0; k < arrays; k++)
         c.up(c.tree->block + k * c.tree->part_bytes, (const char *)from + k * bytes, bytes);
+    c.up(c.tree->table.second, (const char *)from + arrays * bytes, second_bytes(c.tree));
     if (c.fine())
         c.check(sg_cuda_tree_queue_normalise(c.tree->table, {nullptr, 0, rows->config.states},
                                              c.stream()),
                 "loading a tree");
 }
 
-/* ---- Questions ---- */
+/* ---- Walks ---- */
 
-/* Fills the responses from what came back, [count][length]; as if from token 0 alone when nothing did. */
-void unpack(const sg_tree_walk *to, const sg_tree_walk *from, bool fine)
+/* Responses first .. first + there.count - 1, of which the device has all but the paths' own array. Their answers
+ * stay in `found`, [count][length]. */
+struct piece {
+    size_t first, count;
+    sg_tree_walk found;
+};
+
+/* Fills the responses of a piece; as if of token 0 alone when nothing was found. */
+void unpack(const sg_tree_walk *to, const piece &p, bool fine)
 {
     size_t length = to->paths->length;
-    for (size_t i = 0; i < to->count; i++) {
-        size_t n = to->length[i] = fine ? from->length[i] : (uint32_t)length;
+    for (size_t k = 0; k < p.count; k++) {
+        size_t i = p.first + k, n = to->length[i] = fine ? p.found.length[k] : (uint32_t)length;
         for (size_t t = 0; t < n; t++) {
-            to->tokens[i * to->room + t] = fine ? from->tokens[i * length + t] : 0;
-            to->log_prob[i * to->room + t] = fine ? from->log_prob[i * length + t] : (double)NAN;
+            to->tokens[i * to->room + t] = fine ? p.found.tokens[k * length + t] : 0;
+            to->log_prob[i * to->room + t] = fine ? p.found.log_prob[k * length + t] : (double)NAN;
         }
     }
+}
+
+void walk_piece(tree_call &c, const sg_tree_walk *asked, piece p)
+{
+    size_t n = p.count, cells = n * asked->paths->length, first = asked->paths->length + 1;
+    size_t answers =
+        sg_cuda_bytes<double>(cells) + sg_cuda_bytes<int32_t>(cells) + sg_cuda_bytes<uint32_t>(n);
+    if (c.open(2 * sg_cuda_bytes<uint32_t>(n) + sg_cuda_bytes<size_t>(first) + answers, 0)) {
+        sg_tree_walk there = *asked;
+        sg_tree_paths paths = *asked->paths;
+        there.paths = nullptr;
+        there.count = n;
+        there.prompt = c.put(n, asked->prompt + p.first);
+        there.sample = c.put(n, asked->sample + p.first);
+        paths.first = c.put(first, asked->paths->first);
+        c.send();
+        p.found.log_prob = c.on_desk<double>(cells);
+        p.found.tokens = c.on_desk<int32_t>(cells);
+        p.found.length = c.on_desk<uint32_t>(n);
+        there.log_prob = c.there(p.found.log_prob);
+        there.tokens = c.there(p.found.tokens);
+        there.length = c.there(p.found.length);
+        if (c.fine())
+            c.check(sg_cuda_tree_queue_walk(c.tree->table, paths, there, c.stream()),
+                    "drawing responses");
+        char *here = (char *)p.found.log_prob;
+        c.bring_to(here, c.there(here), answers);
+    }
+    unpack(asked, p, c.fine());
 }
 
 sg_status walk(const sg_tree_rows *rows, const sg_tree_walk *asked, sg_error *error)
 {
     tree_call c(rows);
-    size_t n = asked->count, cells = n * asked->paths->length, first = asked->paths->length + 1;
-    size_t answers =
-        sg_cuda_bytes<double>(cells) + sg_cuda_bytes<int32_t>(cells) + sg_cuda_bytes<uint32_t>(n);
-    sg_tree_walk here = *asked;
-    if (n == 0)
-        return c.say(error);
-    if (c.open(2 * sg_cuda_bytes<uint32_t>(n) + sg_cuda_bytes<size_t>(first) + answers, 0)) {
-        sg_tree_walk there = *asked;
-        sg_tree_paths paths = *asked->paths;
-        there.paths = nullptr;
-        there.prompt = c.put(n, asked->prompt);
-        there.sample = c.put(n, asked->sample);
-        paths.first = c.put(first, asked->paths->first);
-        c.send();
-        here.log_prob = c.on_desk<double>(cells);
-        here.tokens = c.on_desk<int32_t>(cells);
-        here.length = c.on_desk<uint32_t>(n);
-        there.log_prob = c.there(here.log_prob);
-        there.tokens = c.there(here.tokens);
-        there.length = c.there(here.length);
-        if (c.fine())
-            c.check(sg_cuda_tree_queue_walk(c.tree->table, paths, there, c.stream()),
-                    "drawing responses");
-        c.bring_desk((char *)here.log_prob, answers);
-    }
-    unpack(asked, &here, c.fine());
+    size_t cell = sizeof(double) + sizeof(int32_t);
+    size_t most = ANSWERS_MOST / (cell * asked->paths->length), left = asked->count;
+    most = most > 0 ? most : 1;
+    for (; left > 0; left -= left < most ? left : most)
+        walk_piece(c, asked, {asked->count - left, left < most ? left : most, {}});
     return c.say(error);
 }
+
+/* ---- Questions ---- */
 
 void log_prob_of(const sg_tree_rows *rows, size_t n, const size_t *state, const int32_t *tokens,
                  double *log_prob)
 {
     tree_call c(rows);
-    if (c.open(sg_cuda_bytes<size_t>(n) + sg_cuda_bytes<int32_t>(n), sg_cuda_bytes<double>(n))) {
+    if (c.start(sg_cuda_bytes<size_t>(n) + sg_cuda_bytes<int32_t>(n), sg_cuda_bytes<double>(n))) {
         const size_t *states = c.put(n, state);
         const int32_t *said = c.put(n, tokens);
-        double *values = c.in_room<double>(n);
+        double *values = c.answer(n, log_prob);
         c.send();
         if (c.fine())
             c.check(sg_cuda_tree_queue_log_prob(c.tree->table, n, states, said, values, c.stream()),
                     "computing log-probabilities");
-        c.bring(n, values, log_prob);
+        c.bring();
     }
     c.blank_unless_fine(n, log_prob);
 }
 
-void head_of(const sg_tree_rows *rows, size_t first, size_t count, double *log_prob,
-             double *log_norm)
+void observe(const sg_tree_rows *rows, size_t first, size_t count, double *log_prob,
+             double *log_norm, sg_tree_look *look)
 {
     tree_call c(rows);
-    size_t n = count * rows->config.head;
-    if (c.open(0, sg_cuda_bytes<double>(n))) {
-        double *values = c.in_room<double>(n);
-        c.check(sg_cuda_tree_queue_head(c.tree->table, first, count, values, c.stream()),
+    size_t n = count * rows->config.head, looks = look ? count : 0;
+    if (c.start(0, sg_cuda_bytes<double>(n) + sg_cuda_bytes<double>(count) +
+                       sg_cuda_bytes<sg_tree_look>(looks))) {
+        double *heads = c.answer(n, log_prob), *norms = c.answer(count, log_norm);
+        sg_tree_look *found = look ? c.answer(count, look) : nullptr;
+        c.check(sg_cuda_tree_queue_head(c.tree->table, first, count, heads, c.stream()),
                 "computing log-probabilities");
-        c.bring(n, values, log_prob);
-        c.bring(count, (const double *)c.tree->table.log_norm + first, log_norm);
+        c.copy(norms, c.tree->table.log_norm + first, count * sizeof(double),
+               "copying normalisers");
+        if (look && c.fine())
+            c.check(sg_cuda_tree_queue_observe(c.tree->table, first, count, found, c.stream()),
+                    "observing a tree");
+        c.bring();
     }
     c.blank_unless_fine(n, log_prob);
     c.blank_unless_fine(count, log_norm);
-}
-
-void observe(const sg_tree_rows *rows, sg_tree_look *look)
-{
-    tree_call c(rows);
-    size_t states = rows->config.states;
-    if (c.open(0, sg_cuda_bytes<sg_tree_look>(states))) {
-        sg_tree_look *there = c.in_room<sg_tree_look>(states);
-        c.check(sg_cuda_tree_queue_observe(c.tree->table, there, c.stream()), "observing a tree");
-        c.bring(states, there, look);
-    }
-    c.blank_unless_fine(states, look);
+    c.blank_unless_fine(count, look);
 }
 
 /* ---- Updates ---- */
 
-void gradient(sg_tree_rows *rows, const sg_tree_samples *samples, double *norm2)
+/* The samples on the desk; their spans come behind what is `used` of the room. */
+sg_cuda_tree_samples put_samples(tree_call &c, const sg_tree_samples *samples)
 {
-    tree_call c(rows);
-    cuda_tree *tree = c.tree;
     size_t count = samples->count, n = samples->start[count];
-    size_t desk = sg_cuda_bytes<size_t>(count) + sg_cuda_bytes<size_t>(count + 1) +
-                  sg_cuda_bytes<double>(count) + sg_cuda_bytes<int32_t>(n) +
-                  sg_cuda_bytes<double>(n);
-    size_t spans = count * (tree->table.tiles + 1) * sizeof(size_t);
-    if (c.lay(&tree->samples_room, desk, desk + spans) &&
-        c.grow(&tree->desk.room, sg_cuda_bytes<double>(count + 1))) {
-        sg_cuda_tree_samples *there = &tree->samples;
-        there->count = count;
-        there->state = c.put(count, samples->state);
-        there->start = c.put(count + 1, samples->start);
-        there->diffuse = c.put(count, samples->diffuse);
-        there->tokens = c.put(n, samples->tokens);
-        there->pushes = c.put(n, samples->pushes);
-        there->span = (size_t *)(tree->samples_room.at + desk);
-        double *norms = norm2 ? c.in_room<double>(count + 1) : nullptr;
-        c.send();
-        if (c.fine())
-            c.check(sg_cuda_tree_queue_spans(tree->table, *there, c.stream()),
-                    "sorting the samples of a tree");
-        if (c.fine())
-            c.check(sg_cuda_tree_queue_gradient(tree->table, *there, norms, c.stream()),
-                    "computing the gradient of a tree");
-        if (norm2)
-            c.bring(count + 1, norms, norm2);
-    }
-    c.blank_unless_fine(count + 1, norm2);
+    sg_cuda_tree_samples there;
+    there.count = count;
+    there.state = c.put(count, samples->state);
+    there.start = c.put(count + 1, samples->start);
+    there.diffuse = c.put(count, samples->diffuse);
+    there.tokens = c.put(n, samples->tokens);
+    there.pushes = c.put(n, samples->pushes);
+    there.span = c.in_room<size_t>(count * (c.tree->table.tiles + 1));
+    return there;
 }
 
-void step(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step *how,
-          sg_tree_sums *sums)
+/* Without a change that is wanted nothing waits. */
+void update(sg_tree_rows *rows, const sg_tree_samples *samples, const sg_tree_step *step,
+            sg_tree_change *change)
 {
     tree_call c(rows);
-    size_t n = samples->count + 1;
-    if (c.open(how->rate ? sg_cuda_bytes<double>(n) : 0,
-               sums ? sg_cuda_bytes<sg_tree_sums>(n) : 0)) {
-        const double *rate = how->rate ? c.put(n, how->rate) : nullptr;
-        sg_tree_sums *there = sums ? c.in_room<sg_tree_sums>(n) : nullptr;
+    const sg_cuda_tree_table &table = c.tree->table;
+    size_t count = samples->count, n = samples->start[count], sums = change ? count + 1 : 0;
+    bool norms = sg_tree_needs_norms(&rows->config, step);
+    size_t questions = sg_cuda_bytes<size_t>(count) + sg_cuda_bytes<size_t>(count + 1) +
+                       sg_cuda_bytes<double>(count) + sg_cuda_bytes<int32_t>(n) +
+                       sg_cuda_bytes<double>(n);
+    if (c.start(questions,
+                sg_cuda_bytes<sg_tree_sums>(sums) + (change ? sg_cuda_bytes<double>(1) : 0),
+                sg_cuda_bytes<size_t>(count * (table.tiles + 1)))) {
+        sg_tree_sums *found = change ? c.answer(sums, change->sums) : nullptr;
+        double *factor = change ? c.answer(1, &change->factor) : nullptr;
+        sg_cuda_tree_samples there = put_samples(c, samples);
         c.send();
         if (c.fine())
-            c.check(sg_cuda_tree_queue_step(c.tree->table, c.tree->samples, how->rule, rate, there,
-                                            c.stream()),
+            c.check(sg_cuda_tree_queue_spans(table, there, c.stream()),
+                    "sorting the samples of a tree");
+        if (c.fine())
+            c.check(sg_cuda_tree_queue_gradient(table, there, *step, norms, c.stream()),
+                    "computing the gradient of a tree");
+        if (c.fine())
+            c.check(sg_cuda_tree_queue_step(table, there, *step, norms, found, c.stream()),
                     "updating a tree");
-        if (sums)
-            c.bring(n, there, sums);
+        if (change && norms)
+            c.copy(factor, table.factor, sizeof(double), "copying the factor of a clip");
+        if (change)
+            c.bring();
+        if (change && !norms)
+            change->factor = 1;
     }
-    c.blank_unless_fine(n, sums);
+    if (change) {
+        c.blank_unless_fine(sums, change->sums);
+        c.blank_unless_fine(1, &change->factor);
+    }
 }
 
 /* ---- Memory ---- */
@@ -327,13 +389,12 @@ void release(sg_tree_rows *rows)
     cuda_tree *tree = of(rows);
     tree->desk.end();
     sg_cuda_free(tree->block);
-    sg_cuda_free(tree->samples_room.at);
     free(tree);
 }
 
 const sg_tree_rows_methods methods = {
-    release, status_of, fill, read_row,    write_row, logits_of, copy,     forget,
-    save,    load,      walk, log_prob_of, head_of,   observe,   gradient, step,
+    release, status_of, fill, read_row, write_row,   logits_of, copy,
+    forget,  save,      load, walk,     log_prob_of, observe,   update,
 };
 
 /* Gives the arrays of the table their places in the block. */
@@ -371,6 +432,12 @@ size_t lay_out(cuda_tree *tree, char *block)
     table.peak = all.place<double>(cells);
     table.gradient = all.place<double>(config.vocabulary);
     table.drift = all.place<double>(config.vocabulary);
+    table.norm2 = all.place<double>(config.states + 1);
+    table.rate = all.place<double>(config.states + 1);
+    bool coupled = config.optimizer == SG_COUPLED_ADAM;
+    double *second = all.place<double>(coupled ? config.states + 1 : 0);
+    table.second = coupled ? second : nullptr;
+    table.factor = all.place<double>(1);
     table.room = all.place<char>((cells + table.tiles) * sg_tree_part_bytes());
     return all.used;
 }

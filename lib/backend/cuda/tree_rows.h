@@ -18,7 +18,10 @@ struct sg_cuda_tree_table {
     double *mass, *peak;               /* [states][tiles] */
     double *offset, *total, *log_norm; /* [states] */
     double *gradient, *drift;          /* [vocabulary], of the bias */
-    void *room;                        /* [states + 1][tiles] things to add up */
+    double *norm2, *rate; /* [states + 1]: squared norms of gradients, coupled-adam's rates */
+    double *second;       /* [states + 1]: coupled-adam's v; NULL: not kept */
+    double *factor;       /* of the clip */
+    void *room;           /* [states + 1][tiles] things to add up */
 };
 
 /* Listed states, or with list NULL those from `first` on. */
@@ -45,7 +48,7 @@ cudaError_t sg_cuda_tree_queue_normalise(const sg_cuda_tree_table &tree, sg_cuda
 /* Every state at these logits, [vocabulary], the bias at 0. */
 cudaError_t sg_cuda_tree_queue_fill(const sg_cuda_tree_table &tree, const double *logits,
                                     sg_cuda_stream *stream);
-/* A row of one of the arrays, from and to doubles; with_bias: z of a state. */
+/* A row of one of the arrays, from and to doubles; with_bias: z of a state; array NULL: coupled-adam's v. */
 cudaError_t sg_cuda_tree_queue_read(const sg_cuda_tree_table &tree, const void *array, size_t row,
                                     bool with_bias, double *numbers, sg_cuda_stream *stream);
 cudaError_t sg_cuda_tree_queue_write(const sg_cuda_tree_table &tree, size_t row,
@@ -58,20 +61,20 @@ cudaError_t sg_cuda_tree_queue_log_prob(const sg_cuda_tree_table &tree, size_t n
                                         double *log_prob, sg_cuda_stream *stream);
 cudaError_t sg_cuda_tree_queue_head(const sg_cuda_tree_table &tree, size_t first, size_t count,
                                     double *log_prob, sg_cuda_stream *stream);
-cudaError_t sg_cuda_tree_queue_observe(const sg_cuda_tree_table &tree, sg_tree_look *look,
-                                       sg_cuda_stream *stream);
+cudaError_t sg_cuda_tree_queue_observe(const sg_cuda_tree_table &tree, size_t first, size_t count,
+                                       sg_tree_look *look, sg_cuda_stream *stream);
 
 /* Fills the spans. */
 cudaError_t sg_cuda_tree_queue_spans(const sg_cuda_tree_table &tree,
                                      const sg_cuda_tree_samples &samples, sg_cuda_stream *stream);
-/* norm2: [count + 1], or NULL. */
+/* The gradient of the bias; with norms those of all gradients, the clip's factor and coupled-adam's rates. */
 cudaError_t sg_cuda_tree_queue_gradient(const sg_cuda_tree_table &tree,
-                                        const sg_cuda_tree_samples &samples, double *norm2,
+                                        const sg_cuda_tree_samples &samples,
+                                        const sg_tree_step &step, bool norms,
                                         sg_cuda_stream *stream);
-/* rate: [count + 1], or NULL; sums: [count + 1], or NULL. Normalises what has moved. */
+/* Everything listed moves, and is normalised. sums: [count + 1], or NULL. */
 cudaError_t sg_cuda_tree_queue_step(const sg_cuda_tree_table &tree,
-                                    const sg_cuda_tree_samples &samples,
-                                    const sg_rule_numbers &rule, const double *rate,
-                                    sg_tree_sums *sums, sg_cuda_stream *stream);
+                                    const sg_cuda_tree_samples &samples, const sg_tree_step &step,
+                                    bool norms, sg_tree_sums *sums, sg_cuda_stream *stream);
 
 #endif

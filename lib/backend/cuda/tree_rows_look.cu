@@ -69,7 +69,8 @@ __global__ void __launch_bounds__(TREE_THREADS)
     size_t i = (size_t)blockIdx.x * TREE_THREADS + threadIdx.x;
     if (i < tree.config.vocabulary)
         numbers[i] = with_bias ? logit_at<real>(tree, row, i)
-                               : (double)*tree_place<real>(tree, (void *)array, row, i);
+                     : array   ? (double)*tree_place<real>(tree, (void *)array, row, i)
+                               : tree.second[row];
 }
 
 template <typename real>
@@ -106,9 +107,9 @@ __global__ void __launch_bounds__(TREE_THREADS)
 /* ---- Observations ---- */
 
 template <typename real>
-__global__ void __launch_bounds__(TREE_THREADS) look_at_tiles(sg_cuda_tree_table tree)
+__global__ void __launch_bounds__(TREE_THREADS) look_at_tiles(sg_cuda_tree_table tree, size_t first)
 {
-    size_t state = blockIdx.x / tree.tiles;
+    size_t state = first + blockIdx.x / tree.tiles;
     tree_tile tile(tree, state, blockIdx.x % tree.tiles);
     double log_norm = tree.log_norm[state];
     sg_tree_look look = {0, 0, 0, 0, 0, -(double)INFINITY, (double)INFINITY, 0};
@@ -199,12 +200,11 @@ cudaError_t sg_cuda_tree_queue_head(const sg_cuda_tree_table &tree, size_t first
                           count, log_prob);
 }
 
-cudaError_t sg_cuda_tree_queue_observe(const sg_cuda_tree_table &tree, sg_tree_look *look,
-                                       sg_cuda_stream *stream)
+cudaError_t sg_cuda_tree_queue_observe(const sg_cuda_tree_table &tree, size_t first, size_t count,
+                                       sg_tree_look *look, sg_cuda_stream *stream)
 {
-    size_t states = tree.config.states;
-    cudaError_t code = SG_LAUNCH_TREE(tree, look_at_tiles, states * tree.tiles, stream, tree);
+    cudaError_t code = SG_LAUNCH_TREE(tree, look_at_tiles, count * tree.tiles, stream, tree, first);
     return code != cudaSuccess
                ? code
-               : SG_LAUNCH(end_look, (unsigned)states, TREE_THREADS, 0, stream, tree, look);
+               : SG_LAUNCH(end_look, (unsigned)count, TREE_THREADS, 0, stream, tree, look);
 }

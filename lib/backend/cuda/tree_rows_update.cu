@@ -126,8 +126,7 @@ __global__ void __launch_bounds__(TREE_THREADS) square_bias(sg_cuda_tree_table t
 }
 
 /* Without a bias, its part is 0. */
-__global__ void __launch_bounds__(TREE_THREADS)
-    add_norms(sg_cuda_tree_table tree, size_t count, double *norm2)
+__global__ void __launch_bounds__(TREE_THREADS) add_norms(sg_cuda_tree_table tree, size_t count)
 {
     size_t k = blockIdx.x;
     double *norms = (double *)tree.room + k * tree.tiles;
@@ -135,7 +134,36 @@ __global__ void __launch_bounds__(TREE_THREADS)
     if (!none)
         tree_add(norms, tree.tiles, tree_add_numbers());
     if (threadIdx.x == 0)
-        norm2[k] = none ? 0 : norms[0];
+        tree.norm2[k] = none ? 0 : norms[0];
+}
+
+/* One block: all bring the norms of rows, and thread 0 adds them up in their order. */
+__global__ void __launch_bounds__(TREE_THREADS)
+    find_factor(sg_cuda_tree_table tree, size_t count, double clip_norm)
+{
+    __shared__ double norms[SG_TREE_TILE];
+    double total = 0;
+    for (size_t at = 0; at <= count; at += SG_TREE_TILE) {
+        size_t left = count + 1 - at, n = left < SG_TREE_TILE ? left : (size_t)SG_TREE_TILE;
+        for (size_t i = threadIdx.x; i < n; i += TREE_THREADS)
+            norms[i] = tree.norm2[at + i];
+        __syncthreads();
+        for (size_t i = 0; i < n && threadIdx.x == 0; i++)
+            total += norms[i];
+        __syncthreads();
+    }
+    if (threadIdx.x == 0)
+        *tree.factor = sg_tree_clip(clip_norm, total);
+}
+
+/* A thread for each row, all of which are listed. */
+__global__ void __launch_bounds__(TREE_THREADS)
+    find_rates(sg_cuda_tree_table tree, sg_rule_numbers rule)
+{
+    size_t row = (size_t)blockIdx.x * TREE_THREADS + threadIdx.x;
+    if (row <= tree.config.states)
+        tree.rate[row] = sg_tree_couple(&rule, *tree.factor, tree.norm2[row],
+                                        tree.config.vocabulary, &tree.second[row]);
 }
 
 /* ---- The step ---- */
@@ -172,22 +200,27 @@ __device__ __forceinline__ void move(const sg_cuda_tree_table &tree, size_t row,
     *theta = (real)((double)*theta + delta);
 }
 
-__device__ __forceinline__ sg_rule_f64 rule_of(sg_rule_numbers numbers, const double *rate,
-                                               size_t k)
-{
-    if (rate)
-        numbers.step = rate[k];
-    return sg_rule_of_f64(&numbers);
-}
+/* What a step is, and whether it depends on norms. */
+struct step_numbers {
+    sg_rule_numbers rule;
+    bool norms;
+
+    __device__ sg_rule_f64 of(const sg_cuda_tree_table &tree, size_t k) const
+    {
+        sg_rule_numbers numbers =
+            sg_tree_rule(rule, norms ? *tree.factor : 1, tree.second ? &tree.rate[k] : nullptr);
+        return sg_rule_of_f64(&numbers);
+    }
+};
 
 /* The bias's delta becomes the drift; it moves itself when no state needs the old one. */
 template <typename real>
 __global__ void __launch_bounds__(TREE_THREADS)
-    step_bias(sg_cuda_tree_table tree, size_t count, sg_rule_numbers numbers, const double *rate)
+    step_bias(sg_cuda_tree_table tree, size_t count, step_numbers numbers)
 {
     size_t bias = tree.config.states;
     tree_tile tile(tree, bias, blockIdx.x);
-    sg_rule_f64 rule = rule_of(numbers, rate, count);
+    sg_rule_f64 rule = numbers.of(tree, count);
     sg_tree_sums sums = {0, 0, 0, 0, 0, 0, 0};
     for (size_t i = threadIdx.x; i < tile.n; i += TREE_THREADS) {
         double g = tree.gradient[tile.at + i];
@@ -230,15 +263,15 @@ struct step_wishes {
 /* A block for each tile of each listed state. */
 template <typename real>
 __global__ void __launch_bounds__(TREE_THREADS)
-    step_tiles(sg_cuda_tree_table tree, sg_cuda_tree_samples samples, sg_rule_numbers numbers,
-               const double *rate, step_wishes wishes)
+    step_tiles(sg_cuda_tree_table tree, sg_cuda_tree_samples samples, step_numbers numbers,
+               step_wishes wishes)
 {
     __shared__ tile_samples spread;
     size_t k = blockIdx.x / tree.tiles, t = blockIdx.x % tree.tiles;
     bool visited = has_samples(samples, k);
     tree_tile tile(tree, samples.state[k], t);
     double log_norm = tree.log_norm[tile.row], diffuse = samples.diffuse[k], z[TREE_EACH];
-    sg_rule_f64 rule = rule_of(numbers, rate, k);
+    sg_rule_f64 rule = numbers.of(tree, k);
     sg_tree_sums sums = {0, 0, 0, 0, 0, 0, 0};
     bool some = visited && spread_samples(&spread, tree, samples, k, t);
     for (int j = 0; j < TREE_EACH; j++) {
@@ -302,39 +335,46 @@ cudaError_t sg_cuda_tree_queue_spans(const sg_cuda_tree_table &tree,
 }
 
 cudaError_t sg_cuda_tree_queue_gradient(const sg_cuda_tree_table &tree,
-                                        const sg_cuda_tree_samples &samples, double *norm2,
+                                        const sg_cuda_tree_samples &samples,
+                                        const sg_tree_step &step, bool norms,
                                         sg_cuda_stream *stream)
 {
     size_t count = samples.count;
     bool shared = tree.config.shared_bias;
     cudaError_t code = cudaSuccess;
-    if (count > 0 && norm2)
+    if (count > 0 && norms)
         code = SG_LAUNCH_TREE(tree, square_tiles, count * tree.tiles, stream, tree, samples);
     if (shared && code == cudaSuccess)
         code = SG_LAUNCH_TREE(tree, add_gradients, tree_blocks(tree.config.vocabulary), stream,
                               tree, samples);
-    if (shared && norm2 && code == cudaSuccess)
+    if (!norms || code != cudaSuccess)
+        return code;
+    if (shared)
         code = SG_LAUNCH(square_bias, (unsigned)tree.tiles, TREE_THREADS, 0, stream, tree, count);
-    if (norm2 && code == cudaSuccess)
-        code = SG_LAUNCH(add_norms, (unsigned)(count + 1), TREE_THREADS, 0, stream, tree, count,
-                         norm2);
+    if (code == cudaSuccess)
+        code = SG_LAUNCH(add_norms, (unsigned)(count + 1), TREE_THREADS, 0, stream, tree, count);
+    if (code == cudaSuccess)
+        code = SG_LAUNCH(find_factor, 1, TREE_THREADS, 0, stream, tree, count, step.clip_norm);
+    if (code == cudaSuccess && tree.second)
+        code = SG_LAUNCH(find_rates, (unsigned)tree_blocks(tree.config.states + 1), TREE_THREADS, 0,
+                         stream, tree, step.rule);
     return code;
 }
 
 cudaError_t sg_cuda_tree_queue_step(const sg_cuda_tree_table &tree,
-                                    const sg_cuda_tree_samples &samples,
-                                    const sg_rule_numbers &rule, const double *rate,
-                                    sg_tree_sums *sums, sg_cuda_stream *stream)
+                                    const sg_cuda_tree_samples &samples, const sg_tree_step &step,
+                                    bool norms, sg_tree_sums *sums, sg_cuda_stream *stream)
 {
     size_t count = samples.count;
     bool shared = tree.config.shared_bias;
     bool weighs = !shared || count == tree.config.states;
+    step_numbers numbers = {step.rule, norms};
     cudaError_t code = cudaSuccess;
     if (shared)
-        code = SG_LAUNCH_TREE(tree, step_bias, tree.tiles, stream, tree, count, rule, rate);
+        code = SG_LAUNCH_TREE(tree, step_bias, tree.tiles, stream, tree, count, numbers);
     if (count > 0 && code == cudaSuccess)
-        code = SG_LAUNCH_TREE(tree, step_tiles, count * tree.tiles, stream, tree, samples, rule,
-                              rate, (step_wishes{sums != nullptr, weighs}));
+        code = SG_LAUNCH_TREE(tree, step_tiles, count * tree.tiles, stream, tree, samples, numbers,
+                              (step_wishes{sums != nullptr, weighs}));
     if (sums && code == cudaSuccess)
         code =
             SG_LAUNCH(add_sums, (unsigned)(count + 1), TREE_THREADS, 0, stream, tree, count, sums);
