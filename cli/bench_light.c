@@ -42,8 +42,8 @@ static void one_step(light_data *data)
         for (uint32_t j = 0; j < SAMPLES; j++)
             data->uniforms[at + j] =
                 sg_rng_uniform((sg_address){2, SG_STREAM_ROLLOUT, data->step, (uint32_t)s, j, 0});
-        sg_light_rows_draw(data->rows, s, 1, SAMPLES, data->uniforms + at, data->tokens + at);
-        sg_light_rows_log_prob(data->rows, s, 1, SAMPLES, data->tokens + at, data->old + at);
+        sg_light_rows_draw(data->rows, s, 1, SAMPLES, data->uniforms + at, data->tokens + at,
+                           data->old + at);
         sg_light_rows_observe(data->rows, s, 1, &data->looks[s]);
         /* Rows got their own memory before the clock started. */
         (void)sg_light_rows_inner_updates(data->rows, LEARNING_RATE, UPDATES, &data->objective,
@@ -61,8 +61,7 @@ static void one_step_of_all(light_data *data, double *pushes)
     for (uint32_t j = 0; j < states * SAMPLES; j++)
         data->uniforms[j] = sg_rng_uniform(
             (sg_address){2, SG_STREAM_ROLLOUT, data->step, j / SAMPLES, j % SAMPLES, 0});
-    sg_light_rows_draw(data->rows, 0, states, SAMPLES, data->uniforms, data->tokens);
-    sg_light_rows_log_prob(data->rows, 0, states, SAMPLES, data->tokens, data->old);
+    sg_light_rows_draw(data->rows, 0, states, SAMPLES, data->uniforms, data->tokens, data->old);
     sg_light_rows_observe(data->rows, 0, states, data->looks);
     (void)sg_light_rows_inner_updates(data->rows, LEARNING_RATE, UPDATES, &data->objective,
                                       1.0 / SAMPLES, 0, states, SAMPLES, data->tokens, data->old,

@@ -73,7 +73,14 @@ static void run_draw(void *context)
 {
     row_data *data = context;
     refresh_uniforms(data);
-    sg_rows_draw(data->rows, 0, STATES, SAMPLES, data->uniforms, data->tokens);
+    sg_rows_draw(data->rows, 0, STATES, SAMPLES, data->uniforms, data->tokens, NULL);
+}
+
+/* With what the tokens have for log-probabilities. */
+static void draw_all(row_data *data)
+{
+    refresh_uniforms(data);
+    sg_rows_draw(data->rows, 0, STATES, SAMPLES, data->uniforms, data->tokens, data->old);
 }
 
 static void run_observe(void *context)
@@ -109,8 +116,8 @@ static void run_step(void *context)
 #pragma omp parallel for schedule(static)
     for (size_t s = 0; s < STATES; s++) {
         size_t at = s * SAMPLES;
-        sg_rows_draw(data->rows, s, 1, SAMPLES, data->uniforms + at, data->tokens + at);
-        sg_rows_log_prob(data->rows, s, 1, SAMPLES, data->tokens + at, data->old + at);
+        sg_rows_draw(data->rows, s, 1, SAMPLES, data->uniforms + at, data->tokens + at,
+                     data->old + at);
         sg_rows_observe(data->rows, s, 1, &data->looks[s]);
         sg_rows_inner_updates(data->rows, &data->optimizer, data->time, UPDATES, &data->objective,
                               1.0 / SAMPLES, s, 1, SAMPLES, data->tokens + at, data->old + at,
@@ -123,8 +130,7 @@ static void run_step(void *context)
 static void run_step_of_all(void *context)
 {
     row_data *data = context;
-    run_draw(data);
-    sg_rows_log_prob(data->rows, 0, STATES, SAMPLES, data->tokens, data->old);
+    draw_all(data);
     run_observe(data);
     update_all(data, UPDATES);
 }
@@ -248,8 +254,7 @@ static sg_status prepare(row_data *data, const char *name, bench_case *made, sg_
         for (size_t j = 0; j < SAMPLES; j++)
             a[j] -= mean;
     }
-    run_draw(data);
-    sg_rows_log_prob(data->rows, 0, STATES, SAMPLES, data->tokens, data->old);
+    draw_all(data);
     double logits = (double)STATES * (double)data->vocabulary;
     made->traffic = BENCH_IN_PLACE;
     made->backend = sg_rows_backend_name(data->rows);

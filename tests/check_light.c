@@ -116,8 +116,10 @@ static void advance(sg_light_rows *rows, size_t states, double lr, const sg_obje
         for (size_t j = 0; j < SAMPLES; j++)
             advantage[s * SAMPLES + j] += shift - mean;
     }
-    sg_light_rows_draw(rows, 0, states, SAMPLES, u, tokens);
+    sg_light_rows_draw(rows, 0, states, SAMPLES, u, tokens, step % 2 ? u : NULL);
     sg_light_rows_log_prob(rows, 0, states, SAMPLES, tokens, old);
+    if (step % 2)
+        ck_assert_mem_eq(u, old, states * SAMPLES * sizeof *u);
     ck_assert_int_eq(sg_light_rows_inner_updates(rows, lr, UPDATES, objective, 1.0 / SAMPLES, 0,
                                                  states, SAMPLES, tokens, old, advantage, pushes,
                                                  &error),
@@ -340,7 +342,7 @@ START_TEST(draws_follow_the_policy)
         int32_t tokens[BATCH];
         for (uint32_t j = 0; j < BATCH; j++)
             u[j] = uniform(1000 + batch, j, 3);
-        sg_light_rows_draw(rows, 0, 1, BATCH, u, tokens);
+        sg_light_rows_draw(rows, 0, 1, BATCH, u, tokens, NULL);
         for (size_t j = 0; j < BATCH; j++) {
             ck_assert(tokens[j] >= 0 && tokens[j] < VOCABULARY);
             seen[group[tokens[j]]]++;
@@ -585,7 +587,7 @@ START_TEST(divergence_does_not_hang)
             sg_light_rows_update(rows, 10, 0, 1, SAMPLES, tokens, pushes, NULL, &error), SG_OK);
         for (uint32_t j = 0; j < SAMPLES; j++)
             u[j] = uniform(step, j, 0);
-        sg_light_rows_draw(rows, 0, 1, SAMPLES, u, tokens);
+        sg_light_rows_draw(rows, 0, 1, SAMPLES, u, tokens, NULL);
         for (size_t j = 0; j < SAMPLES; j++)
             ck_assert(tokens[j] >= 0 && tokens[j] < VOCABULARY);
         sg_light_rows_log_prob(rows, 0, 1, SAMPLES, tokens, log_prob);

@@ -263,7 +263,7 @@ START_TEST(responses_in_any_order_reach_their_rows)
                                                    (uint32_t)i, (uint32_t)t}),
                    logp;
             int32_t token;
-            sg_rows_draw(rows, f.prompt[i] * LENGTH + t, 1, 1, &u, &token);
+            sg_rows_draw(rows, f.prompt[i] * LENGTH + t, 1, 1, &u, &token, NULL);
             sg_rows_log_prob(rows, f.prompt[i] * LENGTH + t, 1, 1, &token, &logp);
             ck_assert_int_eq(token, f.tokens[i * ROOM + t]);
             ck_assert_double_eq(logp, f.log_prob[i * ROOM + t]);

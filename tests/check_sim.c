@@ -320,7 +320,7 @@ START_TEST(draws_follow_the_distribution)
     for (uint32_t i = 0; i < DRAWS; i++)
         uniform[i] = sg_rng_uniform((sg_address){
             .seed = 3, .stream = SG_STREAM_ROLLOUT, .sample = i, .prompt = (uint32_t)_i});
-    sg_rows_draw(rows, 0, 1, DRAWS, uniform, token);
+    sg_rows_draw(rows, 0, 1, DRAWS, uniform, token, NULL);
     double head = 0;
     for (int k = 0; k < 20; k++)
         head += pow(0.6, k);
@@ -361,7 +361,7 @@ START_TEST(a_uniform_draws_the_same_head_token_at_every_vocabulary)
             sg_rng_uniform((sg_address){.seed = 8, .stream = SG_STREAM_ROLLOUT, .sample = i});
     for (int k = 0; k < 3; k++) {
         sg_rows *rows = prior_rows(vocabulary[k], SG_FP64);
-        sg_rows_draw(rows, 0, 1, DRAWS, uniform, token[k]);
+        sg_rows_draw(rows, 0, 1, DRAWS, uniform, token[k], NULL);
         sg_rows_free(rows);
     }
     int tail = 0;

@@ -116,8 +116,8 @@ size_t sg_rows_bytes(const sg_rows_config *config);
 sg_status sg_rows_alloc(sg_rows **rows, sg_backend_kind backend, const sg_rows_config *config,
                         sg_error *error);
 void sg_rows_free(sg_rows *rows);
-const char *
-sg_rows_backend_name(const sg_rows *rows); /* "cpu/avx512", "cpu/avx2", "cpu/portable", "cuda/sm_90" */
+const char *sg_rows_backend_name(
+    const sg_rows *rows); /* "cpu/avx512", "cpu/avx2", "cpu/portable", "cuda/sm_90" */
 
 /* The first failure since these rows were made: a device may run out of memory, or be lost, in any call below. From then on
  * calls do nothing but fill what they return: tokens with 0, numbers with NaN. Waits for nothing, so that a failure
@@ -144,9 +144,10 @@ void sg_rows_load(sg_rows *rows, const void *from);
 /* Samples are arrays [count states][n]: state first+s has samples s*n .. s*n+n-1. */
 
 /* Draw n tokens for each of `count` states from uniforms in (0, 1), by inverse CDF over tile masses then inside one
- * tile, in token order. Never draws a token of zero probability. */
+ * tile, in token order. Never draws a token of zero probability. log_prob: NULL, or room for what sg_rows_log_prob says
+ * of the drawn tokens, on a device without another wait; it may be where the uniforms are. */
 void sg_rows_draw(const sg_rows *rows, size_t first, size_t count, size_t n, const double *uniforms,
-                  int32_t *tokens);
+                  int32_t *tokens, double *log_prob);
 
 /* log pi(token) of each sample. -inf for an underflowed token. */
 void sg_rows_log_prob(const sg_rows *rows, size_t first, size_t count, size_t n,

@@ -39,7 +39,7 @@ typedef struct sg_light_methods {
     size_t (*save)(const sg_light_rows *rows, void *to);
     sg_status (*load)(sg_light_rows *rows, const void *from, size_t size, sg_error *error);
     void (*draw)(const sg_light_rows *rows, size_t first, size_t count, size_t n,
-                 const double *uniforms, int32_t *tokens);
+                 const double *uniforms, int32_t *tokens, double *log_prob);
     void (*log_prob)(const sg_light_rows *rows, size_t first, size_t count, size_t n,
                      const int32_t *tokens, double *log_prob);
     sg_status (*update)(sg_light_rows *rows, double lr, bool projected, size_t first, size_t count,

@@ -111,9 +111,9 @@ sg_status sg_light_rows_load(sg_light_rows *rows, const void *from, size_t size,
 }
 
 void sg_light_rows_draw(const sg_light_rows *rows, size_t first, size_t count, size_t n,
-                        const double *uniforms, int32_t *tokens)
+                        const double *uniforms, int32_t *tokens, double *log_prob)
 {
-    rows->methods->draw(rows, first, count, n, uniforms, tokens);
+    rows->methods->draw(rows, first, count, n, uniforms, tokens, log_prob);
 }
 
 void sg_light_rows_log_prob(const sg_light_rows *rows, size_t first, size_t count, size_t n,

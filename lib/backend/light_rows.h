@@ -106,9 +106,9 @@ sg_status sg_light_rows_load(sg_light_rows *rows, const void *from, size_t size,
 /* Samples are arrays [count states][n], as in backend.h. One uniform a draw: explicit tokens first,
  * heavy ones in token order, then the light part by inverse CDF of q0 and rejection, with further
  * numbers that are a function of the uniform's bits. The order differs from sg_rows_draw, so equal
- * uniforms give equal tokens only while they fall on the heavy head. */
+ * uniforms give equal tokens only while they fall on the heavy head. log_prob as in sg_rows_draw. */
 void sg_light_rows_draw(const sg_light_rows *rows, size_t first, size_t count, size_t n,
-                        const double *uniforms, int32_t *tokens);
+                        const double *uniforms, int32_t *tokens, double *log_prob);
 void sg_light_rows_log_prob(const sg_light_rows *rows, size_t first, size_t count, size_t n,
                             const int32_t *tokens, double *log_prob);
 

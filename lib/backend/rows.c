@@ -115,9 +115,9 @@ void sg_rows_load(sg_rows *rows, const void *from)
 }
 
 void sg_rows_draw(const sg_rows *rows, size_t first, size_t count, size_t n, const double *uniforms,
-                  int32_t *tokens)
+                  int32_t *tokens, double *log_prob)
 {
-    rows->methods->draw(rows, first, count, n, uniforms, tokens);
+    rows->methods->draw(rows, first, count, n, uniforms, tokens, log_prob);
 }
 
 void sg_rows_log_prob(const sg_rows *rows, size_t first, size_t count, size_t n,

@@ -32,7 +32,7 @@ typedef struct sg_rows_methods {
     size_t (*save)(const sg_rows *rows, void *to);
     void (*load)(sg_rows *rows, const void *from);
     void (*draw)(const sg_rows *rows, size_t first, size_t count, size_t n, const double *uniforms,
-                 int32_t *tokens);
+                 int32_t *tokens, double *log_prob);
     void (*log_prob)(const sg_rows *rows, size_t first, size_t count, size_t n,
                      const int32_t *tokens, double *log_prob);
     void (*update)(sg_rows *rows, const sg_rows_step *step, size_t first, size_t count, size_t n,

@@ -137,12 +137,12 @@ void sg_state_rows_get_mean_square(const sg_state_rows *rows, size_t state, size
 }
 
 void sg_state_rows_draw(const sg_state_rows *rows, size_t first, size_t count, size_t n,
-                        const double *uniforms, int32_t *tokens)
+                        const double *uniforms, int32_t *tokens, double *log_prob)
 {
     if (rows->light != NULL)
-        sg_light_rows_draw(rows->light, first, count, n, uniforms, tokens);
+        sg_light_rows_draw(rows->light, first, count, n, uniforms, tokens, log_prob);
     else
-        sg_rows_draw(rows->dense, first, count, n, uniforms, tokens);
+        sg_rows_draw(rows->dense, first, count, n, uniforms, tokens, log_prob);
 }
 
 void sg_state_rows_log_prob(const sg_state_rows *rows, size_t first, size_t count, size_t n,

@@ -40,7 +40,7 @@ void sg_state_rows_get_logits(const sg_state_rows *rows, size_t state, double *l
 void sg_state_rows_get_mean_square(const sg_state_rows *rows, size_t state, size_t vocabulary,
                                    double *mean_square);
 void sg_state_rows_draw(const sg_state_rows *rows, size_t first, size_t count, size_t n,
-                        const double *uniforms, int32_t *tokens);
+                        const double *uniforms, int32_t *tokens, double *log_prob);
 void sg_state_rows_log_prob(const sg_state_rows *rows, size_t first, size_t count, size_t n,
                             const int32_t *tokens, double *log_prob);
 sg_status sg_state_rows_update(sg_state_rows *rows, const sg_policy_step *step, size_t first,

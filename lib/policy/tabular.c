@@ -182,12 +182,9 @@ static sg_status draw_responses(sg_policy *policy, const sg_policy_draw *draw,
     }
     if (!plain)
         draw_distorted(self, draw);
-    for (run r = {0}; plain && next_run(self, &r);) {
+    for (run r = {0}; plain && next_run(self, &r);)
         sg_state_rows_draw(&self->rows, r.state, r.states, r.samples, self->values + r.slot,
-                           self->tokens + r.slot);
-        sg_state_rows_log_prob(&self->rows, r.state, r.states, r.samples, self->tokens + r.slot,
-                               self->values + r.slot);
-    }
+                           self->tokens + r.slot, self->values + r.slot);
     for (size_t i = 0; i < responses->count; i++) {
         for (size_t t = 0; t < policy->length; t++) {
             size_t from = slot(self, responses, i, t), to = i * responses->room + t;

@@ -78,7 +78,7 @@ static void inner_updates(sg_rows *rows, const sg_optimizer *optimizer, uint32_t
     for (uint32_t j = 0; j < CELLS; j++)
         u[j] = uniform(time, j);
     u[2] = u[7] = u[8];
-    sg_rows_draw(rows, first, count, SAMPLES, u, tokens);
+    sg_rows_draw(rows, first, count, SAMPLES, u, tokens, NULL);
     sg_rows_log_prob(rows, first, count, SAMPLES, tokens, old);
     for (uint32_t j = 0; j < CELLS; j++)
         advantage[j] = normal(100 + time, j);

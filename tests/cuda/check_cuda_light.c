@@ -85,10 +85,12 @@ static void take_step(record *seen, sg_light_rows *rows, const trial *t, uint32_
         numbers[j] = uniform(step, j);
         advantage[j] = normal(step, j) + t->shift;
     }
-    sg_light_rows_draw(rows, 0, STATES, SAMPLES, numbers, tokens);
+    sg_light_rows_draw(rows, 0, STATES, SAMPLES, numbers, tokens, step % 5 ? numbers : NULL);
     see(seen, tokens, sizeof tokens);
     sg_light_rows_log_prob(rows, 0, STATES, SAMPLES, tokens, old);
     see(seen, old, sizeof old);
+    if (step % 5)
+        ck_assert_mem_eq(numbers, old, sizeof old);
     ck_assert_msg(sg_light_rows_inner_updates(rows, t->lr, UPDATES, &objective, 1.0 / SAMPLES, 0,
                                               STATES, SAMPLES, tokens, old, advantage, pushes,
                                               &error) == SG_OK,

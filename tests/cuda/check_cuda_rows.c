@@ -58,15 +58,17 @@ static void see_rows(record *seen, const sg_rows *rows, size_t vocabulary)
 /* One step of a policy: draws, their probabilities, an update of some kind. */
 static void take_step(record *seen, sg_rows *rows, const sg_optimizer *optimizer, uint32_t step)
 {
-    double numbers[CELLS];
+    double numbers[CELLS], of_draws[CELLS];
     int32_t tokens[CELLS];
     sg_row_change change[STATES];
     for (uint32_t j = 0; j < CELLS; j++)
         numbers[j] = uniform(step, j);
-    sg_rows_draw(rows, 0, STATES, SAMPLES, numbers, tokens);
+    sg_rows_draw(rows, 0, STATES, SAMPLES, numbers, tokens, step == 2 ? NULL : of_draws);
     see(seen, tokens, sizeof tokens);
     sg_rows_log_prob(rows, 0, STATES, SAMPLES, tokens, numbers);
     see(seen, numbers, sizeof numbers);
+    if (step != 2)
+        ck_assert_mem_eq(of_draws, numbers, sizeof numbers);
     for (uint32_t j = 0; j < CELLS; j++)
         numbers[j] = normal(step, j) * 0.2;
     tokens[3] = tokens[2];
@@ -144,7 +146,7 @@ START_TEST(equal_uniforms_draw_equal_tokens)
         u[j] = uniform(8, j);
     for (int k = 0; k < 2; k++) {
         ck_assert_int_eq(sg_rows_set_logits(rows[k], 0, z, NULL), SG_OK);
-        sg_rows_draw(rows[k], 0, 1, N, u, tokens[k]);
+        sg_rows_draw(rows[k], 0, 1, N, u, tokens[k], NULL);
         sg_rows_free(rows[k]);
     }
     for (size_t j = 0; j < N; j++)
@@ -171,7 +173,7 @@ START_TEST(inner_updates_are_those_of_the_cpu)
             advantage[j] = normal(2, j);
         }
         for (int k = 0; k < 2; k++) {
-            sg_rows_draw(rows[k], 0, STATES, SAMPLES, u, tokens);
+            sg_rows_draw(rows[k], 0, STATES, SAMPLES, u, tokens, NULL);
             sg_rows_log_prob(rows[k], 0, STATES, SAMPLES, tokens, old);
             sg_rows_inner_updates(rows[k], &optimizer, 1, UPDATES, &objective, 1.0 / SAMPLES, 0,
                                   STATES, SAMPLES, tokens, old, advantage, pushes[k]);

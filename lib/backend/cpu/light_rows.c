@@ -102,28 +102,9 @@ typedef struct light_call {
     bool *failed; /* [count] */
 } light_call;
 
-static void draw_task(void *context, size_t s)
-{
-    const light_call *call = context;
-    for (size_t j = 0; j < call->n; j += SG_TEAM_TOGETHER) {
-        size_t n = call->n - j < SG_TEAM_TOGETHER ? call->n - j : SG_TEAM_TOGETHER;
-        sg_light_draw(&call->row[s], n, call->uniforms + s * call->n + j,
-                      call->drawn + s * call->n + j);
-    }
-}
-
 static light_call call_of(const sg_light_rows *rows, size_t first, size_t n)
 {
     return (light_call){.rows = rows, .row = sg_cpu_light_of(rows)->row + first, .n = n};
-}
-
-static void draw(const sg_light_rows *rows, size_t first, size_t count, size_t n,
-                 const double *uniforms, int32_t *tokens)
-{
-    light_call call = call_of(rows, first, n);
-    call.uniforms = uniforms;
-    call.drawn = tokens;
-    sg_for_each(count, n * 256, draw_task, &call);
 }
 
 static void log_probs(const sg_light_row *row, size_t n, const int32_t *tokens, double *log_prob)
@@ -132,6 +113,28 @@ static void log_probs(const sg_light_row *row, size_t n, const int32_t *tokens, 
         log_prob[j] = sg_light_row_q(row, tokens[j]) / row->total;
     for (size_t j = 0; j < n; j++)
         log_prob[j] = sg_log(log_prob[j]);
+}
+
+static void draw_task(void *context, size_t s)
+{
+    const light_call *call = context;
+    int32_t *drawn = call->drawn + s * call->n;
+    for (size_t j = 0; j < call->n; j += SG_TEAM_TOGETHER) {
+        size_t n = call->n - j < SG_TEAM_TOGETHER ? call->n - j : SG_TEAM_TOGETHER;
+        sg_light_draw(&call->row[s], n, call->uniforms + s * call->n + j, drawn + j);
+    }
+    if (call->log_prob)
+        log_probs(&call->row[s], call->n, drawn, call->log_prob + s * call->n);
+}
+
+static void draw(const sg_light_rows *rows, size_t first, size_t count, size_t n,
+                 const double *uniforms, int32_t *tokens, double *log_prob)
+{
+    light_call call = call_of(rows, first, n);
+    call.uniforms = uniforms;
+    call.drawn = tokens;
+    call.log_prob = log_prob;
+    sg_for_each(count, n * 256, draw_task, &call);
 }
 
 static void log_prob_task(void *context, size_t s)

@@ -65,7 +65,7 @@ double sg_tree_sum(const double *x, size_t n);
 
 /* The methods that stand in other files than the table of them. */
 void sg_cpu_rows_draw(const sg_rows *base, size_t first, size_t count, size_t n,
-                      const double *uniforms, int32_t *tokens);
+                      const double *uniforms, int32_t *tokens, double *log_prob);
 void sg_cpu_rows_log_prob(const sg_rows *base, size_t first, size_t count, size_t n,
                           const int32_t *tokens, double *log_prob);
 void sg_cpu_rows_update(sg_rows *base, const sg_rows_step *step, size_t first, size_t count,

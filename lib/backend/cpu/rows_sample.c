@@ -9,7 +9,7 @@ typedef struct sample_call {
     const double *uniforms;
     int32_t *tokens;       /* written by draws */
     const int32_t *chosen; /* read by log_prob */
-    double *log_prob;
+    double *log_prob;      /* of either; draws may do without */
 } sample_call;
 
 static void draw_task(void *context, size_t s)
@@ -18,14 +18,18 @@ static void draw_task(void *context, size_t s)
     size_t state = call->first + s;
     sg_row_view view = sg_cpu_rows_view(call->rows, state);
     double total = call->rows->heads[state].total;
-    for (size_t j = s * call->n; j < (s + 1) * call->n; j++)
-        call->tokens[j] = (int32_t)call->rows->kernels->find(&view, call->uniforms[j] * total);
+    for (size_t j = s * call->n; j < (s + 1) * call->n; j++) {
+        size_t token = call->rows->kernels->find(&view, call->uniforms[j] * total);
+        call->tokens[j] = (int32_t)token;
+        if (call->log_prob)
+            call->log_prob[j] = sg_row_log_prob(call->rows->kernels->at(&view, token), total);
+    }
 }
 
 void sg_cpu_rows_draw(const sg_rows *base, size_t first, size_t count, size_t n,
-                      const double *uniforms, int32_t *tokens)
+                      const double *uniforms, int32_t *tokens, double *log_prob)
 {
-    sample_call call = {sg_cpu_rows_of(base), first, n, uniforms, tokens, NULL, NULL};
+    sample_call call = {sg_cpu_rows_of(base), first, n, uniforms, tokens, NULL, log_prob};
     sg_for_each(count, n * (SG_TILE / 8), draw_task, &call);
 }
 

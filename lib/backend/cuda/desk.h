@@ -218,14 +218,19 @@ struct sg_cuda_call {
               desk->words->sending);
         check(cudaEventRecord(desk->sent, stream()), desk->words->sending);
     }
-    /* Waits for n things on the desk. */
-    template <typename T> void fetch(size_t n, T *here, T *things)
+    /* Waits for so many bytes of the desk, from a thing on it on. */
+    template <typename T> void collect(T *here, size_t bytes)
     {
         if (!fine())
             return;
-        check(cudaMemcpyAsync(here, there(here), n * sizeof(T), cudaMemcpyDeviceToHost, stream()),
+        check(cudaMemcpyAsync(here, there(here), bytes, cudaMemcpyDeviceToHost, stream()),
               desk->words->fetching);
         check(cudaStreamSynchronize(stream()), desk->words->computing);
+    }
+    /* Waits for n things on the desk. */
+    template <typename T> void fetch(size_t n, T *here, T *things)
+    {
+        collect(here, n * sizeof(T));
         if (fine())
             memcpy(things, here, n * sizeof(T));
     }
@@ -247,6 +252,32 @@ struct sg_cuda_call {
         const Q *asked = put(n, questions);
         send();
         answer(n, answers, doing, [&](A *place) { return queue(asked, place); });
+    }
+    /* Draws as many tokens as there are uniforms, with their log-probabilities unless that is NULL:
+     * queue(uniforms, tokens, log_prob). */
+    template <typename F>
+    void draw(size_t n, const double *uniforms, int32_t *tokens, double *log_prob, const F &queue)
+    {
+        if (n == 0)
+            return;
+        if (open(2 * sg_cuda_bytes<double>(n) + sg_cuda_bytes<int32_t>(n), 0)) {
+            const double *u = put(n, uniforms);
+            send();
+            int32_t *drawn = on_desk<int32_t>(n);
+            double *numbers = on_desk<double>(n);
+            if (fine())
+                check(queue(u, there(drawn), log_prob ? there(numbers) : nullptr),
+                      "drawing tokens");
+            char *end = log_prob ? (char *)(numbers + n) : (char *)(drawn + n);
+            collect(drawn, (size_t)(end - (char *)drawn));
+            if (fine())
+                memcpy(tokens, drawn, n * sizeof *tokens);
+            if (fine() && log_prob)
+                memcpy(log_prob, numbers, n * sizeof *log_prob);
+        }
+        if (!fine())
+            memset(tokens, 0, n * sizeof *tokens);
+        blank_unless_fine(n, log_prob);
     }
     /* n things that are nothing but doubles, or NULL: NaN if the call has failed. */
     template <typename T> void blank_unless_fine(size_t n, T *things) const

@@ -124,8 +124,9 @@ cudaError_t sg_cuda_light_queue_seal(sg_cuda_light_row *row, sg_cuda_stream *str
 
 cudaError_t sg_cuda_light_queue_get(const sg_cuda_light_row *row, size_t first, size_t n,
                                     double *logits, sg_cuda_stream *stream);
+/* log_prob: NULL, or of the drawn tokens. */
 cudaError_t sg_cuda_light_queue_draw(const sg_cuda_light_row *rows, size_t count, size_t n,
-                                     const double *uniforms, int32_t *tokens,
+                                     const double *uniforms, int32_t *tokens, double *log_prob,
                                      sg_cuda_stream *stream);
 cudaError_t sg_cuda_light_queue_log_prob(const sg_cuda_light_row *rows, size_t count, size_t n,
                                          const int32_t *tokens, double *log_prob,

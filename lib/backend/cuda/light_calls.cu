@@ -23,17 +23,14 @@ void sg_cuda_light_get_logits(const sg_light_rows *base, size_t state, double *l
 }
 
 void sg_cuda_light_draw(const sg_light_rows *base, size_t first, size_t count, size_t n,
-                        const double *uniforms, int32_t *tokens)
+                        const double *uniforms, int32_t *tokens, double *log_prob)
 {
     sg_cuda_light_call call(base);
-    size_t cells = count * n;
-    if (cells == 0)
-        return;
-    call.ask(cells, uniforms, tokens, "drawing tokens", [&](const double *u, int32_t *drawn) {
-        return sg_cuda_light_queue_draw(call.rows->row + first, count, n, u, drawn, call.stream());
-    });
-    if (!call.fine())
-        memset(tokens, 0, cells * sizeof *tokens);
+    call.draw(count * n, uniforms, tokens, log_prob,
+              [&](const double *u, int32_t *drawn, double *numbers) {
+                  return sg_cuda_light_queue_draw(call.rows->row + first, count, n, u, drawn,
+                                                  numbers, call.stream());
+              });
 }
 
 void sg_cuda_light_log_prob(const sg_light_rows *base, size_t first, size_t count, size_t n,

@@ -98,7 +98,7 @@ static inline size_t light_base_bytes(const sg_cuda_light_rows *rows)
 /* The methods that ask or move rows, in light_calls.cu. */
 void sg_cuda_light_get_logits(const sg_light_rows *base, size_t state, double *logits);
 void sg_cuda_light_draw(const sg_light_rows *base, size_t first, size_t count, size_t n,
-                        const double *uniforms, int32_t *tokens);
+                        const double *uniforms, int32_t *tokens, double *log_prob);
 void sg_cuda_light_log_prob(const sg_light_rows *base, size_t first, size_t count, size_t n,
                             const int32_t *tokens, double *log_prob);
 sg_status sg_cuda_light_update(sg_light_rows *base, double lr, bool projected, size_t first,

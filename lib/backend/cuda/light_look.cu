@@ -85,13 +85,23 @@ __global__ void __launch_bounds__(LOOK_THREADS)
     logits[i] = sg_log(q) + sg_light_row_offset(row);
 }
 
+__device__ double log_prob_of(const sg_light_row *row, int32_t token)
+{
+    return sg_log(sg_light_row_q(row, token) / row->total);
+}
+
 __global__ void __launch_bounds__(LOOK_THREADS)
     draw_tokens(const sg_cuda_light_row *rows, size_t cells, size_t n, const double *uniforms,
-                int32_t *tokens)
+                int32_t *tokens, double *log_prob)
 {
     size_t i = thread_number();
-    if (i < cells)
-        sg_light_draw(&rows[i / n].row, 1, &uniforms[i], &tokens[i]);
+    if (i >= cells)
+        return;
+    int32_t drawn;
+    sg_light_draw(&rows[i / n].row, 1, &uniforms[i], &drawn);
+    tokens[i] = drawn;
+    if (log_prob)
+        log_prob[i] = log_prob_of(&rows[i / n].row, drawn);
 }
 
 __global__ void __launch_bounds__(LOOK_THREADS)
@@ -100,7 +110,7 @@ __global__ void __launch_bounds__(LOOK_THREADS)
 {
     size_t i = thread_number();
     if (i < cells)
-        log_prob[i] = sg_log(sg_light_row_q(&rows[i / n].row, tokens[i]) / rows[i / n].row.total);
+        log_prob[i] = log_prob_of(&rows[i / n].row, tokens[i]);
 }
 
 __global__ void __launch_bounds__(LOOK_THREADS)
@@ -172,11 +182,11 @@ cudaError_t sg_cuda_light_queue_get(const sg_cuda_light_row *row, size_t first, 
 }
 
 cudaError_t sg_cuda_light_queue_draw(const sg_cuda_light_row *rows, size_t count, size_t n,
-                                     const double *uniforms, int32_t *tokens,
+                                     const double *uniforms, int32_t *tokens, double *log_prob,
                                      sg_cuda_stream *stream)
 {
     return LAUNCH_EACH(draw_tokens, count * n, LOOK_THREADS, stream, rows, count * n, n, uniforms,
-                       tokens);
+                       tokens, log_prob);
 }
 
 cudaError_t sg_cuda_light_queue_log_prob(const sg_cuda_light_row *rows, size_t count, size_t n,

@@ -92,8 +92,9 @@ cudaError_t sg_cuda_rows_queue_get(const sg_cuda_table &rows, size_t state, size
                                    double *logits, sg_cuda_stream *stream);
 cudaError_t sg_cuda_rows_queue_mean_square(const sg_cuda_table &rows, size_t state, size_t at,
                                            size_t n, double *mean_square, sg_cuda_stream *stream);
+/* log_prob: NULL, or of the drawn tokens. */
 cudaError_t sg_cuda_rows_queue_draw(const sg_cuda_table &rows, sg_cuda_range range, size_t n,
-                                    const double *uniforms, int32_t *tokens,
+                                    const double *uniforms, int32_t *tokens, double *log_prob,
                                     sg_cuda_stream *stream);
 cudaError_t sg_cuda_rows_queue_log_prob(const sg_cuda_table &rows, sg_cuda_range range, size_t n,
                                         const int32_t *tokens, double *log_prob,

@@ -39,7 +39,7 @@ void sg_cuda_rows_set_logits(sg_rows *base, size_t state, const double *logits, 
 void sg_cuda_rows_get_logits(const sg_rows *base, size_t state, double *logits);
 void sg_cuda_rows_get_mean_square(const sg_rows *base, size_t state, double *mean_square);
 void sg_cuda_rows_draw(const sg_rows *base, size_t first, size_t count, size_t n,
-                       const double *uniforms, int32_t *tokens);
+                       const double *uniforms, int32_t *tokens, double *log_prob);
 void sg_cuda_rows_log_prob(const sg_rows *base, size_t first, size_t count, size_t n,
                            const int32_t *tokens, double *log_prob);
 void sg_cuda_rows_update(sg_rows *base, const sg_rows_step *step, size_t first, size_t count,

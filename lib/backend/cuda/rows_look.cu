@@ -86,7 +86,8 @@ struct running_sum {
 template <typename real>
 __global__ void __launch_bounds__(ROW_THREADS)
     draw_samples(sg_cuda_table rows, sg_cuda_range range, size_t n,
-                 const double *__restrict__ uniforms, int32_t *__restrict__ tokens)
+                 const double *__restrict__ uniforms, int32_t *__restrict__ tokens,
+                 double *__restrict__ log_prob)
 {
     size_t sample = (size_t)blockIdx.x * ROW_TEAMS + threadIdx.x / SG_LANES;
     if (sample >= range.count * n)
@@ -107,8 +108,11 @@ __global__ void __launch_bounds__(ROW_THREADS)
     sum = {sum.target, sum.before, sum.before, first, false};
     for (size_t i = first; i < end && !sum.passed; i++)
         sum.add(i, (double)tile.q[i]);
-    if (threadIdx.x % SG_LANES == 0)
-        tokens[sample] = (int32_t)(base + sum.found);
+    if (threadIdx.x % SG_LANES > 0)
+        return;
+    tokens[sample] = (int32_t)(base + sum.found);
+    if (log_prob)
+        log_prob[sample] = sg_row_log_prob((double)tile.q[sum.found], rows.norm[state].total);
 }
 
 template <typename real>
@@ -253,10 +257,11 @@ cudaError_t sg_cuda_rows_queue_mean_square(const sg_cuda_table &rows, size_t sta
 }
 
 cudaError_t sg_cuda_rows_queue_draw(const sg_cuda_table &rows, sg_cuda_range range, size_t n,
-                                    const double *uniforms, int32_t *tokens, sg_cuda_stream *stream)
+                                    const double *uniforms, int32_t *tokens, double *log_prob,
+                                    sg_cuda_stream *stream)
 {
     return SG_LAUNCH_ROWS(rows, draw_samples, blocks_for(range.count * n * SG_LANES), stream, rows,
-                          range, n, uniforms, tokens);
+                          range, n, uniforms, tokens, log_prob);
 }
 
 cudaError_t sg_cuda_rows_queue_log_prob(const sg_cuda_table &rows, sg_cuda_range range, size_t n,

@@ -45,9 +45,10 @@ START_TEST(rows_of_a_lost_device_say_so_and_answer_nothing)
     assert_says(&error, "was lost while");
     bring_device_back();
     /* The device is back, but not what these rows were. */
-    sg_rows_draw(rows, 0, 2, 1, u, tokens);
+    sg_rows_draw(rows, 0, 2, 1, u, tokens, numbers);
     ck_assert_int_eq(tokens[0], 0);
     ck_assert_int_eq(tokens[1], 0);
+    ck_assert(isnan(numbers[0]) && isnan(numbers[1]));
     sg_rows_log_prob(rows, 0, 2, 1, tokens, numbers);
     ck_assert(isnan(numbers[0]) && isnan(numbers[1]));
     ck_assert(isnan(sg_rows_mass(rows, 0, tokens, 2)));
@@ -136,9 +137,10 @@ START_TEST(light_rows_of_a_lost_device_say_so_and_answer_nothing)
     bring_device_back();
     /* The device is back, but not what these rows were. */
     ck_assert_int_eq(sg_light_rows_status(rows, &error), SG_ETOOL);
-    sg_light_rows_draw(rows, 0, 2, 1, u, tokens);
+    sg_light_rows_draw(rows, 0, 2, 1, u, tokens, numbers);
     ck_assert_int_eq(tokens[0], 0);
     ck_assert_int_eq(tokens[1], 0);
+    ck_assert(isnan(numbers[0]) && isnan(numbers[1]));
     sg_light_rows_log_prob(rows, 0, 2, 1, tokens, numbers);
     ck_assert(isnan(numbers[0]) && isnan(numbers[1]));
     ck_assert(isnan(sg_light_rows_mass(rows, 0, tokens, 2)));
