@@ -255,18 +255,23 @@ $(BUILD)/emulated/runner.o: tests/cuda/runner.c $(BUILD)/emulated/cuda_suites.in
 	$(say) CC '$< (emulated)'
 	$(quiet)$(CC) $(CPPFLAGS) $(check_cflags) -Itests -I$(BUILD)/emulated $(all_cflags) -c $< -o $@
 
+# Mathematical functions that a device has of its own: see tests/cuda/emulator/libm.cc.
+comma := ,
+device_maths := $(foreach f,exp exp2 expm1 log log2 log1p sin cos tan atan tanh erf erfc tgamma lgamma pow,$(f) $(f)f) sincos
+emulated_link = $(CXX) -fsanitize=$(emulated_sanitizers) $(device_maths:%=-Wl$(comma)--wrap=%) $(openmp) $(LDFLAGS)
+
 emulated_objects := $(BUILD)/emulated/runner.o \
 	$(call object,$(cuda_check_sources) $(emulator_checks)) \
 	$(patsubst %,$(BUILD)/emulated/%.o,$(cuda_sources) $(cuda_check_kernels) $(emulator_sources))
 $(BUILD)/softgate-check-cuda-emulated: $(emulated_objects) $(BUILD)/tests/cuda/support.a $(host_objects)
 	$(say) LINK $@
-	$(quiet)$(CXX) -fsanitize=$(emulated_sanitizers) $(openmp) $(LDFLAGS) -o $@ $^ $(check_libs) $(package_libs) -lm
+	$(quiet)$(emulated_link) -o $@ $^ $(check_libs) $(package_libs) -lm
 
 # The tool itself with the emulator in the place of a device, to try its way to the kernels by hand.
 $(BUILD)/softgate-emulated: $(cli_objects) $(plot_objects) $(host_objects) \
 		$(patsubst %,$(BUILD)/emulated/%.o,$(cuda_sources) $(filter %.cc,$(emulator_sources)))
 	$(say) LINK $@
-	$(quiet)$(CXX) -fsanitize=$(emulated_sanitizers) $(openmp) $(LDFLAGS) -o $@ $^ $(package_libs) -lm
+	$(quiet)$(emulated_link) -o $@ $^ $(package_libs) -lm
 
 check-cuda-build: $(if $(cuda),$(BUILD)/softgate $(BUILD)/softgate-check-cuda) ## compile and link the CUDA code and its tests, where nvcc is
 	$(if $(cuda),,@echo 'check-cuda-build: skipped, nvcc is not installed')

@@ -64,6 +64,7 @@ std::vector<fiber *> &idle = *new std::vector<fiber *>; /* both outlive the last
 std::vector<fiber *> &every = *new std::vector<fiber *>;
 uint64_t order_seed, drawn;
 bool seeded;
+thread_local bool inside;
 
 void arrange(std::vector<unsigned> &list)
 {
@@ -452,6 +453,16 @@ uint64_t sg_emulator_random(void)
     return x ^ (x >> 31);
 }
 
+bool sg_emulator_inside(void)
+{
+    return inside;
+}
+
+uint64_t sg_emulator_seed(void)
+{
+    return order_seed;
+}
+
 void sg_emulator_set_seed(uint64_t seed)
 {
     sg_turn mine;
@@ -486,7 +497,9 @@ void sg_emulator_run(const sg_emulated_kernel &kernel, dim3 grid, dim3 block, si
             now.blocks[k].index = {b % grid.x, b / grid.x % grid.y, b / grid.x / grid.y};
             take_shared(&now.blocks[k]);
         }
+        inside = true;
         run_threads();
+        inside = false;
         for (struct block &b : now.blocks)
             give_shared(&b);
     }
