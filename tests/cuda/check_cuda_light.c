@@ -88,14 +88,14 @@ static void take_step(record *seen, sg_light_rows *rows, const trial *t, uint32_
     sg_light_rows_draw(rows, 0, STATES, SAMPLES, numbers, tokens, step % 5 ? numbers : NULL);
     see(seen, tokens, sizeof tokens);
     sg_light_rows_log_prob(rows, 0, STATES, SAMPLES, tokens, old);
-    see(seen, old, sizeof old);
+    see_doubles(seen, old, sizeof old);
     if (step % 5)
         ck_assert_mem_eq(numbers, old, sizeof old);
     ck_assert_msg(sg_light_rows_inner_updates(rows, t->lr, UPDATES, &objective, 1.0 / SAMPLES, 0,
                                               STATES, SAMPLES, tokens, old, advantage, pushes,
                                               &error) == SG_OK,
                   "%s", error.message);
-    see(seen, pushes, sizeof pushes);
+    see_doubles(seen, pushes, sizeof pushes);
     if (step % 3 != 0)
         return;
     for (uint32_t j = 0; j < CELLS; j++)
@@ -106,7 +106,7 @@ static void take_step(record *seen, sg_light_rows *rows, const trial *t, uint32_
               : sg_light_rows_update)(rows, 0.2 * t->lr, 1, STATES - 1, SAMPLES, tokens, advantage,
                                       step % 9 ? change : NULL, &error);
     if (step % 9)
-        see(seen, change, (STATES - 1) * sizeof *change);
+        see_doubles(seen, change, (STATES - 1) * sizeof *change);
 }
 
 static void see_rows(record *seen, const sg_light_rows *rows, size_t vocabulary)
@@ -116,18 +116,18 @@ static void see_rows(record *seen, const sg_light_rows *rows, size_t vocabulary)
     int32_t some[] = {1, 0, 1, 250};
     size_t state[] = {2, 0, 2, 1}, start[] = {0, 2, 2, 3, 4}; /* one set is empty */
     sg_light_rows_masses(rows, 4, state, start, some, masses);
-    see(seen, masses, sizeof masses);
+    see_doubles(seen, masses, sizeof masses);
     sg_light_rows_observe(rows, 0, STATES, look);
-    see(seen, look, sizeof look);
+    see_doubles(seen, look, sizeof look);
     sg_light_rows_collision(rows, 0, STATES, collision);
-    see(seen, collision, sizeof collision);
+    see_doubles(seen, collision, sizeof collision);
     for (size_t s = 0; s < STATES; s++) {
         double mass = sg_light_rows_mass(rows, s, some, 4);
         sg_light_report report = sg_light_rows_report(rows, s);
-        see(seen, &mass, sizeof mass);
-        see(seen, &report, sizeof report);
+        see_doubles(seen, &mass, sizeof mass);
+        see_doubles(seen, &report, sizeof report);
         sg_light_rows_get_logits(rows, s, numbers);
-        see(seen, numbers, vocabulary * sizeof *numbers);
+        see_doubles(seen, numbers, vocabulary * sizeof *numbers);
     }
     size_t size = sg_light_rows_save(rows, NULL);
     char *bytes = malloc(size);
@@ -236,7 +236,7 @@ static record run_many_samples(sg_backend_kind backend)
         }
         ck_assert_int_eq(
             sg_light_rows_update(rows, 1, 0, STATES, MANY, tokens, pushes, change, &error), SG_OK);
-        see(&seen, change, sizeof change);
+        see_doubles(&seen, change, sizeof change);
     }
     see_rows(&seen, rows, t.vocabulary);
     sg_light_rows_free(rows);

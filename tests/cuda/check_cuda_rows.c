@@ -39,18 +39,18 @@ static void see_rows(record *seen, const sg_rows *rows, size_t vocabulary)
     size_t state[] = {2, 0, 2, 1}, start[] = {0, 2, 2, 3, 3};
     double masses[4];
     sg_rows_masses(rows, 4, state, start, some, masses); /* two sets are empty */
-    see(seen, masses, sizeof masses);
+    see_doubles(seen, masses, sizeof masses);
     sg_rows_observe(rows, 0, STATES, look);
-    see(seen, look, sizeof look);
+    see_doubles(seen, look, sizeof look);
     sg_rows_collision(rows, 0, STATES, collision);
-    see(seen, collision, sizeof collision);
+    see_doubles(seen, collision, sizeof collision);
     for (size_t s = 0; s < STATES; s++) {
         double mass = sg_rows_mass(rows, s, some, 2);
-        see(seen, &mass, sizeof mass);
+        see_doubles(seen, &mass, sizeof mass);
         sg_rows_get_logits(rows, s, numbers);
-        see(seen, numbers, vocabulary * sizeof *numbers);
+        see_doubles(seen, numbers, vocabulary * sizeof *numbers);
         sg_rows_get_mean_square(rows, s, numbers);
-        see(seen, numbers, isnan(numbers[0]) ? 0 : vocabulary * sizeof *numbers);
+        see_doubles(seen, numbers, isnan(numbers[0]) ? 0 : vocabulary * sizeof *numbers);
     }
     free(numbers);
 }
@@ -66,7 +66,7 @@ static void take_step(record *seen, sg_rows *rows, const sg_optimizer *optimizer
     sg_rows_draw(rows, 0, STATES, SAMPLES, numbers, tokens, step == 2 ? NULL : of_draws);
     see(seen, tokens, sizeof tokens);
     sg_rows_log_prob(rows, 0, STATES, SAMPLES, tokens, numbers);
-    see(seen, numbers, sizeof numbers);
+    see_doubles(seen, numbers, sizeof numbers);
     if (step != 2)
         ck_assert_mem_eq(of_draws, numbers, sizeof numbers);
     for (uint32_t j = 0; j < CELLS; j++)
@@ -76,7 +76,7 @@ static void take_step(record *seen, sg_rows *rows, const sg_optimizer *optimizer
     (step == 2 ? sg_rows_update_projected : sg_rows_update)(
         rows, optimizer, step, 0, STATES, SAMPLES, tokens, numbers, step == 3 ? NULL : change);
     if (step != 3)
-        see(seen, change, sizeof change);
+        see_doubles(seen, change, sizeof change);
 }
 
 static record run_rows(sg_backend_kind backend, sg_precision precision, size_t vocabulary,

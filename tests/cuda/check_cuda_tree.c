@@ -68,7 +68,7 @@ static void take_step(record *seen, sg_policy *tree, sg_optimizer_kind kind, ans
     ck_assert_int_eq(tree->methods->update(tree, &how, &a->responses, a->push, wanted, NULL),
                      SG_OK);
     if (wanted != NULL)
-        see_numbers(seen, (const double *)(const void *)&change, sizeof change / sizeof(double));
+        see_doubles(seen, &change, sizeof change);
 }
 
 static void look(record *seen, sg_policy *tree, size_t states)
@@ -77,7 +77,7 @@ static void look(record *seen, sg_policy *tree, size_t states)
     double expected[PROMPTS], *z = malloc(2 * tree->vocabulary * sizeof *z);
     ck_assert_int_eq(tree->methods->observe(tree, &reward, &o, NULL), SG_OK);
     ck_assert_int_eq(tree->methods->expected_reward(tree, &reward, expected, NULL), SG_OK);
-    see_numbers(seen, (const double *)(const void *)&o, sizeof o / sizeof(double));
+    see_doubles(seen, &o, sizeof o);
     see_numbers(seen, expected, tree->prompts);
     for (size_t s = 0; s < states; s += 2) {
         tree->methods->row(tree, s, z, z + tree->vocabulary);

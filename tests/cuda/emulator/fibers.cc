@@ -458,11 +458,6 @@ bool sg_emulator_inside(void)
     return inside;
 }
 
-uint64_t sg_emulator_seed(void)
-{
-    return order_seed;
-}
-
 void sg_emulator_set_seed(uint64_t seed)
 {
     sg_turn mine;

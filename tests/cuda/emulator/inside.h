@@ -59,6 +59,5 @@ void sg_emulator_close_memory(const char *kernel);
 void sg_emulator_run(const sg_emulated_kernel &kernel, dim3 grid, dim3 block, size_t shared);
 /* Is this host thread running a kernel? */
 bool sg_emulator_inside(void);
-uint64_t sg_emulator_seed(void);
 
 #endif
