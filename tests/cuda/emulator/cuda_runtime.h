@@ -17,6 +17,7 @@
  *   - a wait, or an event between two streams, that is missing: by wrong results, as kernels and copies are done late
  *     or at random; page-locked memory that the host changes, or with AddressSanitizer looks at, while a copy that
  *     it asked for is still to come;
+ *   - the CPU's bits where they hang on the C library's exp, log ...: inside kernels those are slightly off (libm.cc);
  *   - a host pointer given to a kernel, a wrong direction of a copy, an empty or too large launch;
  *   - writes beyond an allocation, and with AddressSanitizer any access beyond one, and host code that
  *     touches device memory.

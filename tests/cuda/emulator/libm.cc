@@ -5,6 +5,7 @@
  * puts them in the place of the library's (--wrap in the Makefile). */
 #include <math.h>
 
+#include "emulator.h"
 #include "inside.h"
 
 namespace
