@@ -12,10 +12,13 @@
 # ROUNDS=3  PYTHON=python3 (with torch, for the peers)  SANITIZER=no (leave compute-sanitizer out)
 # WORKLOADS="W1 W4" (default: all that CUDA has)  SMALL=1 (sizes / 16)
 # SECONDS_IN_ALL=3600 (after the build; no step begins or goes on after that)  SECONDS_A_STEP=300
+# TESTS="cuda_gates ..." (suites of check-cuda; default: all)
 # SUITES="cuda_gates ..." (what compute-sanitizer looks at; default: those of the kernels, no others)
-# Written: FOLDER/DATE-DEVICE.txt, the record, and beside it DATE-DEVICE.json, every measurement, and the folder
-# DATE-DEVICE.parts with what is not finished. A step that fails is named in the record, the others go on, and the exit
-# status is 1. Steps without time, and a compute-sanitizer that was cut off, are named and do not fail.
+# PARTS=DIR (for what is not finished; default: FOLDER/DATE-DEVICE.parts)
+# Written: FOLDER/DATE-DEVICE.txt, the record, and beside it DATE-DEVICE.json, every measurement. Each suite of tests and each
+# group of workloads is a process of its own, as after a fault of the device a process gets nothing more from it. A step that
+# fails is named in the record with its first complaints, the others go on, and the exit status is 1. Steps without
+# time, and a compute-sanitizer that was cut off or does not know the machine, are named and do not fail.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 rounds=${ROUNDS:-3}
@@ -25,7 +28,7 @@ build=${BUILD:-build}
 
 if [ "${1:-}" = --bundle ]; then
     to=${2:?"--bundle needs a folder"}
-    make -j2 BUILD="$build" check-cuda-build || exit 1
+    make -j2 BUILD="$build" "$build/softgate" "$build/softgate-check-cuda" || exit 1
     mkdir -p "$to/lib" || exit 1
     for program in softgate softgate-check-cuda; do
         strip -o "$to/$program" "$build/$program" || exit 1
@@ -35,32 +38,37 @@ if [ "${1:-}" = --bundle ]; then
             cp -L "$library" "$to/lib/" || exit 1
         done || exit 1
     done
-    echo "device.sh: $to holds the programs and their libraries"
+    echo "device.sh: $to holds the programs and their libraries, $(du -sm "$to" | cut -f 1) MB"
     exit 0
 fi
 
+# The libraries that came along are for these programs only: python and the others have their own.
+ours='env'
 if [ -n "${USE:-}" ]; then
     softgate=$USE/softgate
     check=$USE/softgate-check-cuda
-    LD_LIBRARY_PATH=$USE/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    export LD_LIBRARY_PATH
+    ours="env LD_LIBRARY_PATH=$USE/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 else
     softgate=$build/softgate
     check=$build/softgate-check-cuda
-    make -j"$(nproc)" BUILD="$build" check-cuda-build || exit 1
+    make -j"$(nproc)" BUILD="$build" "$build/softgate" "$build/softgate-check-cuda" || exit 1
 fi
-"$softgate" info --format csv >/dev/null || exit 1
+# shellcheck disable=SC2086 # $ours is words, here and below
+$ours "$softgate" info --format csv >/dev/null || exit 1
 
 folder=${1:-notebooks-data/bench}
 mkdir -p "$folder" || exit 1
-device=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)
+# The program says which device it would use, before it finds no such suite.
+# shellcheck disable=SC2086
+said=$(timeout 300 $ours CK_RUN_SUITE=none "$check" 2>&1)
+device=$(echo "$said" | sed -n 's/^CUDA tests on //p')
 if [ -z "$device" ]; then
-    echo 'device.sh: nvidia-smi shows no device' >&2
+    echo "device.sh: no device can be used: $said" >&2
     exit 1
 fi
 name=$(date -u +%F)-$(echo "$device" | tr 'A-Z ' 'a-z-' | sed 's/^nvidia-//')
 record=$folder/$name.txt
-work=$folder/$name.parts
+work=${PARTS:-$folder/$name.parts}
 rm -rf "$work"
 mkdir -p "$work" || exit 1
 export OMP_WAIT_POLICY=passive CK_FORK=no CK_DEFAULT_TIMEOUT=300 TEST_DATA="$PWD/tests"
@@ -91,24 +99,34 @@ limited() {
     timeout -k 5 "$limit" "$@"
 }
 
-# step NAME SECONDS COMMAND...: its last lines go into the record, all of it to standard output.
-step() {
+# suites NAME VARIABLE=VALUE: the tests, suite by suite; those that fail with their first complaints.
+suites() {
     what=$1
-    shift
-    echo "== $what" >&2
-    limited "$@" >"$work/log" 2>&1
-    code=$?
-    cat "$work/log"
-    case $code in
-    0) note "$what: passed. $(grep -E 'Checks:|ERROR SUMMARY|RACECHECK SUMMARY' "$work/log" | tail -n 1)" ;;
-    125) missed="$missed; $what" ;;
-    *)
-        note "$what: FAILED with status $code$([ "$code" -ne 124 ] || echo ", out of time")"
-        tail -n 15 "$work/log" | sed 's/^/#     /' >>"$work/notes"
-        failed=1
-        ;;
-    esac
-    return "$code"
+    passed=0 checks=0
+    # shellcheck disable=SC2086
+    for suite in ${TESTS:-$($ours "$check" --list)}; do
+        echo "== $what, $suite" >&2
+        limited "$a_step" $ours "$2" CK_RUN_SUITE="$suite" "$check" >"$work/log" 2>&1
+        code=$?
+        cat "$work/log"
+        case $code in
+        0)
+            passed=$((passed + 1))
+            some=$(sed -n 's/.*Checks: \([0-9]*\),.*/\1/p' "$work/log" | tail -n 1)
+            checks=$((checks + ${some:-0}))
+            grep "^$suite: " "$work/log" | sed 's/^/#     /' >>"$work/notes" # what a suite has to say
+            ;;
+        125) missed="$missed; $what, $suite" ;;
+        *)
+            note "$what, $suite: FAILED with status $code$([ "$code" -ne 124 ] || echo ", out of time")," \
+                "$(grep 'Checks:' "$work/log")"
+            { grep -E ':[EF]:' "$work/log" || tail -n 15 "$work/log"; } | head -n 15 | cut -c 1-300 |
+                sed 's/^/#     /' >>"$work/notes"
+            failed=1
+            ;;
+        esac
+    done
+    note "$what: $passed suites passed, $checks checks"
 }
 a_step=${SECONDS_A_STEP:-300}
 
@@ -126,44 +144,59 @@ EOF
 fi
 
 {
-    echo "# commit $("$softgate" version | sed -n '1s/.*git \(.*\))/\1/p'), $(date -u +%F)"
+    echo "# commit $($ours "$softgate" version | sed -n '1s/.*git \(.*\))/\1/p'), $(date -u +%F)"
     echo "# ROUNDS=$rounds ${SMALL:+SMALL=1 }${WORKLOADS:+WORKLOADS=\"$WORKLOADS\" }${USE:+USE=$USE }tests/bench/device.sh"
-    echo "# $(nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory --format=csv,noheader | head -n 1)"
-    "$softgate" info --format csv | grep '^cuda,' | sed 's/^/# /'
+    echo "# $device: $(nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory --format=csv,noheader | head -n 1)"
+    $ours "$softgate" info --format csv | grep '^cuda,' | sed 's/^/# /'
     echo "# cuBLASLt: ${SOFTGATE_CUBLASLT:-that of the loader or of /usr/local/cuda}"
     echo "# device in use by others before: $(nvidia-smi --query-gpu=utilization.gpu,memory.used --format=csv,noheader | head -n 1)"
 } >"$work/notes"
 publish
 
-step 'check-cuda' "$a_step" "$check"
-step 'check-cuda, fast kernels' "$a_step" env SOFTGATE_KERNELS=fast "$check"
+suites 'check-cuda' SOFTGATE_KERNELS=plain
+suites 'check-cuda, fast kernels' SOFTGATE_KERNELS=fast
 
 # Benchmarks, a process for each workload, so that one which fails takes no other with it.
-version=$("$python" -c 'import torch; torch.zeros(1).cuda(); print(torch.__version__, torch.version.cuda)' 2>/dev/null)
+version=$(limited 120 "$python" -c \
+    'import torch; torch.zeros(1).cuda(); print(torch.__version__, torch.version.cuda)' 2>/dev/null)
 if [ -n "$version" ]; then
     note "torch, and its CUDA: $version"
 else
     note 'PyTorch with CUDA: not here, so no ratios'
 fi
 peers=$(echo "${WORKLOADS:-W1 W1g W1s W2 W2a W3 W4}" | tr ' ' ',')
-# W1.stats and the like are their own; W2 stands for all W2.*.
-workloads=${WORKLOADS:-$("$softgate" bench --list | sed '/^W1\./!s/\..*//' | uniq)}
+# bench WORKLOAD KERNELS: one file of the round; $code is the status of the program.
+bench() {
+    # shellcheck disable=SC2086 # $small is one word or none
+    limited "$a_step" $ours SOFTGATE_KERNELS="$2" "$softgate" bench "$1" $small --backend cuda --format json \
+        >"$work/$2.$round.$1" 2>"$work/log"
+    code=$?
+    [ "$code" -eq 0 ] || rm -f "$work/$2.$round.$1"
+    if [ "$code" -eq 125 ]; then
+        missed="$missed; $1, $2 kernels, round $round"
+    elif [ "$code" -ne 0 ]; then
+        note "bench $1, $2 kernels, round $round: FAILED with status $code: $(tail -n 1 "$work/log")"
+        failed=1
+    fi
+}
+
+# W1.stats and the like are their own; W2 stands for all W2.*. One that fails must not hide the others of its group.
+# shellcheck disable=SC2086
+all=$($ours "$softgate" bench --list)
+workloads=${WORKLOADS:-$(echo "$all" | sed '/^W1\./!s/\..*//' | uniq)}
 round=1
 while [ "$round" -le "$rounds" ]; do
     for workload in $workloads; do
         for kernels in plain fast; do
-            # shellcheck disable=SC2086 # $small is one word or none
-            limited "$a_step" env SOFTGATE_KERNELS=$kernels "$softgate" bench "$workload" $small --backend cuda \
-                --format json >"$work/$kernels.$round.$workload" 2>"$work/log"
-            code=$?
-            [ "$code" -eq 0 ] && continue
-            rm -f "$work/$kernels.$round.$workload"
-            if [ "$code" -eq 125 ]; then
-                missed="$missed; $workload, $kernels kernels, round $round"
-            else
-                note "bench $workload, $kernels kernels, round $round: FAILED with status $code: $(tail -n 1 "$work/log")"
-                failed=1
-            fi
+            bench "$workload" "$kernels"
+            case $code$workload in
+            0* | 125* | *W1) ;;
+            *)
+                for one in $(echo "$all" | grep "^$workload\."); do
+                    bench "$one" "$kernels"
+                done
+                ;;
+            esac
         done
     done
     for mode in eager compile; do
@@ -171,9 +204,13 @@ while [ "$round" -le "$rounds" ]; do
         compile=
         [ "$mode" = eager ] || compile=--compile
         # shellcheck disable=SC2086
-        if ! limited "$a_step" "$python" tests/bench/peer_torch.py --device cuda $compile $small --only "$peers" \
-            >"$work/$mode.$round" 2>"$work/log"; then
-            note "PyTorch, $mode, round $round: FAILED: $(tail -n 1 "$work/log")"
+        limited "$a_step" "$python" tests/bench/peer_torch.py --device cuda $compile $small --only "$peers" \
+            >"$work/$mode.$round" 2>"$work/log"
+        code=$?
+        if [ "$code" -eq 125 ]; then
+            missed="$missed; PyTorch, $mode, round $round"
+        elif [ "$code" -ne 0 ]; then
+            note "PyTorch, $mode, round $round: FAILED with status $code: $(tail -n 1 "$work/log")"
         fi
     done
     "$python" tests/bench/device_table.py "$work" "$round" "${record%.txt}.json" >"$work/table" || failed=1
@@ -181,20 +218,32 @@ while [ "$round" -le "$rounds" ]; do
     round=$((round + 1))
 done
 
-step 'check-cuda, a second time' "$a_step" "$check"
+suites 'check-cuda, a second time' SOFTGATE_KERNELS=plain
 
 sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
+# Not every machine lets it at the device; then it fails whatever it is given. So a few small kernels come first.
+can_look() {
+    # shellcheck disable=SC2086
+    limited "$a_step" $ours CK_RUN_SUITE=device_maths "$sanitizer" --report-api-errors no --error-exitcode 9 \
+        "$check" >"$work/log" 2>&1
+    code=$?
+    [ "$code" -eq 0 ] || [ "$code" -eq 125 ]
+}
 if [ "${SANITIZER:-yes}" = no ] || [ ! -x "$sanitizer" ]; then
     note 'compute-sanitizer: not run'
+elif ! can_look; then
+    note "compute-sanitizer: not run, as it fails on device_maths: $(grep '^=' "$work/log" | grep -v 'COMPUTE-SAN' | head -n 1)"
 else
-    # Every access is looked at, which makes a suite slower by orders of magnitude.
+    # Every access is looked at, which makes a suite slower by orders of magnitude. Calls that fail are not its business: tests
+    # ask for too much memory, and for clusters that may not fit.
     for tool in memcheck racecheck initcheck; do
         for kernels in fast plain; do
             for suite in ${SUITES:-cuda_gates_sizes cuda_bandits cuda_rows cuda_head}; do
                 what="compute-sanitizer $tool, $kernels kernels, $suite"
                 echo "== $what" >&2
-                limited "$a_step" env SOFTGATE_KERNELS=$kernels CK_RUN_SUITE="$suite" "$sanitizer" --tool "$tool" \
-                    --error-exitcode 9 --print-limit 20 "$check" >"$work/log" 2>&1
+                # shellcheck disable=SC2086
+                limited "$a_step" $ours SOFTGATE_KERNELS=$kernels CK_RUN_SUITE="$suite" "$sanitizer" --tool "$tool" \
+                    --report-api-errors no --error-exitcode 9 --print-limit 20 "$check" >"$work/log" 2>&1
                 code=$?
                 cat "$work/log"
                 summary=$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY' "$work/log" | tail -n 1)

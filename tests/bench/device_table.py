@@ -55,13 +55,23 @@ with open(target, "w") as file:
     json.dump(every, file, indent=0)
     file.write("\n")
 
+def numbers(rows, key):
+    """NaN is null in JSON; a number that is none must not go under in a maximum."""
+    return [float("nan") if row.get(key) is None else row[key] for row in rows]
+
+
+def greatest(rows, key):
+    found = numbers(rows, key)
+    return float("nan") if any(x != x for x in found) else max(found)
+
+
 def median(rows):
-    return statistics.median(row["median_s"] for row in rows)
+    return statistics.median(numbers(rows, "median_s"))
 
 
 def arithmetic(rows, key):
     """Where that is the limit; bench leaves the numbers out elsewhere."""
-    return f"{max(r[key] for r in rows):10.0f}" if key in rows[0] else f"{'-':>10}"
+    return f"{greatest(rows, key):10.0f}" if rows[0].get(key) is not None else f"{'-':>10}"
 
 
 def same_work(name, row, other):
@@ -75,11 +85,11 @@ print(f"{'workload':17}{'kernels':9}{'shape':34}{'us':>10}{'GB/s':>8}{'machine':
       f"   {'peer':29}{'us':>10}{'eager':>8}{'compiled':>9}")
 for (name, kernels), rows in sorted(mine.items(), key=lambda item: item[0][0]):
     head = (f"{name:17}{kernels:9}{rows[0]['shape']:34}{1e6 * median(rows):10.1f}"
-            f"{max(r['gb_per_s'] for r in rows):8.0f}"
-            f"{max(r['machine_gb_per_s'] for r in rows):9.0f}"
+            f"{greatest(rows, 'gb_per_s'):8.0f}"
+            f"{greatest(rows, 'machine_gb_per_s'):9.0f}"
             f"{arithmetic(rows, 'gflops')}{arithmetic(rows, 'machine_gflops')}"
-            f"{statistics.median(r['fraction'] for r in rows):9.2f}"
-            f"{max(r['error_vs_fp64'] for r in rows):9.1e}")
+            f"{statistics.median(numbers(rows, 'fraction')):9.2f}"
+            f"{greatest(rows, 'error_vs_fp64'):9.1e}")
     others = [p for p in PEERS.get(name, []) if any(
         p in peer[m] and same_work(name, rows[0], peer[m][p][0]) for m in peer)]
     if not others:
