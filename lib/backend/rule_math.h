@@ -6,9 +6,9 @@
 
 #include "core/host_device.h"
 
-/* The order of sums over tensors: squares of SG_RULE_CHUNK numbers in SG_RULE_LANES lanes, chunk after chunk;
- * columns in tiles of SG_RULE_ROWS rows, tile after tile. */
-enum { SG_RULE_CHUNK = 4096, SG_RULE_LANES = 16, SG_RULE_ROWS = 256 };
+/* The order of sums over tensors: squares of SG_RULE_CHUNK numbers in SG_RULE_LANES lanes, SG_RULE_GROUP chunks one after the
+ * other, group after group; columns in tiles of SG_RULE_ROWS rows, tile after tile. */
+enum { SG_RULE_CHUNK = 4096, SG_RULE_LANES = 16, SG_RULE_GROUP = 256, SG_RULE_ROWS = 256 };
 
 /* Optimisers, one number at a time, for arrays of parameters on any backend: what they make of a
  * gradient. Functions end in _f32 and _f64. Rows of logits that are kept as q have their own,
@@ -20,6 +20,12 @@ typedef struct sg_rule_numbers {
     double correction2; /* 1 / (1 - beta2^t) */
     double decay;       /* lr weight_decay */
 } sg_rule_numbers;
+
+/* What a gradient of this 2-norm is multiplied by, so that it is `most` long at most; most 0: never. */
+SG_HD static inline double sg_rule_clip(double norm, double most)
+{
+    return most > 0 && norm > most ? most / norm : 1;
+}
 
 /* Of a column that shares its second moment: v moves on with the mean of g^2 over the rows; and
  * sqrt(vhat) + eps. */

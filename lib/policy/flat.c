@@ -13,20 +13,11 @@ static const char *values_of(const sg_flat *flat, const sg_tensor *t)
     return (const char *)flat->host + t->offset * sg_real_size(flat->precision);
 }
 
-sg_status sg_flat_add(const sg_flat *delta, double scale, const sg_flat *parameters,
-                      sg_error *error)
-{
-    size_t byte = delta->resident * sg_real_size(delta->precision);
-    sg_tensor_add(delta->precision, delta->size - delta->resident, scale,
-                  (const char *)delta->host + byte, (char *)parameters->host + byte);
-    return delta->resident ? sg_cuda_flat_add(delta->device, scale, parameters->device, error)
-                           : SG_OK;
-}
-
 sg_status sg_flat_norm2(const sg_flat *flat, const sg_tensor *t, double *norm2, sg_error *error)
 {
+    sg_cuda_slice slice = {t->offset, t->rows, t->columns, 0, false};
     if (sg_flat_on_device(flat, t))
-        return sg_cuda_flat_norm2(flat->device, t->offset, t->rows * t->columns, norm2, error);
+        return sg_cuda_flat_norm2(flat->device, 1, &slice, norm2, error);
     *norm2 = sg_tensor_norm2(flat->precision, t, flat->host);
     return SG_OK;
 }

@@ -24,10 +24,6 @@ static inline bool sg_flat_on_device(const sg_flat *flat, const sg_tensor *tenso
     return tensor->offset < flat->resident;
 }
 
-/* parameters += scale * delta */
-sg_status sg_flat_add(const sg_flat *delta, double scale, const sg_flat *parameters,
-                      sg_error *error);
-
 /* Squared 2-norm of a tensor. */
 sg_status sg_flat_norm2(const sg_flat *flat, const sg_tensor *tensor, double *norm2,
                         sg_error *error);

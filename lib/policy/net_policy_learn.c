@@ -110,13 +110,13 @@ static sg_status find_gradient(sg_net_policy *self, sg_projection projection, sg
                                     self->gradient, error);
 }
 
+/* Where a report is asked for, the gradient becomes the step. */
 static sg_status move(sg_net_policy *self, const sg_policy_step *step, sg_step_report *report,
                       sg_error *error)
 {
-    sg_flat numbers = sg_net_flat(self->net), delta = sg_net_flat(self->gradient);
+    sg_flat numbers = sg_net_flat(self->net), gradient = sg_net_flat(self->gradient);
     sg_tensor_optimizer_set(self->optimizer, step->optimizer.lr, step->clip_norm, step->time);
-    sg_status status = sg_tensor_optimizer_step(self->optimizer, &numbers, &delta, report, error);
-    return status ? status : sg_flat_add(&delta, 1, &numbers, error);
+    return sg_tensor_optimizer_move(self->optimizer, &numbers, &gradient, report, error);
 }
 
 /* Of the gradient, before it becomes a step. */
@@ -206,7 +206,6 @@ sg_status sg_net_policy_update(sg_policy *policy, const sg_policy_step *step,
         return status;
     if (change)
         return watched(self, step, change, error);
-    sg_step_report report;
     status = find_gradient(self, step->projection, error);
-    return status ? status : move(self, step, &report, error);
+    return status ? status : move(self, step, NULL, error);
 }

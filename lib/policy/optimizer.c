@@ -102,11 +102,22 @@ static sg_status out_of_memory(double bytes, sg_error *error)
                    bytes * 0x1p-30);
 }
 
+static void list_slices(sg_tensor_optimizer *o)
+{
+    for (size_t i = 0; i < o->count; i++) {
+        const sg_tensor *t = &o->tensors[i];
+        if (t->trained && t->offset < o->resident)
+            o->slices[o->slice_count++] = (sg_cuda_slice){
+                t->offset, t->rows, t->columns, o->second_offset[i], sg_optimizer_couples(o, t)};
+    }
+}
+
 /* The arrays, when everything else is known. */
 static sg_status make_arrays(sg_tensor_optimizer *o, sg_error *error)
 {
     size_t columns, tiles, first = sg_optimizer_first_size(o);
     lay_out(o, &columns, &tiles);
+    list_slices(o);
     size_t resident = first ? o->resident : 0;
     o->first = zeros(first - resident, o->real);
     o->second = zeros(o->second_size - o->second_resident, o->real);
@@ -143,8 +154,9 @@ sg_status sg_tensor_optimizer_alloc_on(sg_tensor_optimizer **out, const sg_rule_
                                .size = size,
                                .resident = resident,
                                .tensors = calloc(count, sizeof *tensors),
-                               .second_offset = calloc(count, sizeof(size_t))};
-    if (o->tensors && o->second_offset) {
+                               .second_offset = calloc(count, sizeof(size_t)),
+                               .slices = calloc(count, sizeof(sg_cuda_slice))};
+    if (o->tensors && o->second_offset && o->slices) {
         memcpy(o->tensors, tensors, count * sizeof *tensors);
         status = make_arrays(o, error);
     } else {
@@ -168,8 +180,8 @@ void sg_tensor_optimizer_free(sg_tensor_optimizer *o)
 {
     if (!o)
         return;
-    void *arrays[] = {o->first, o->second,  o->tiles,        o->sums,
-                      o->roots, o->tensors, o->second_offset};
+    void *arrays[] = {o->first, o->second,  o->tiles,         o->sums,
+                      o->roots, o->tensors, o->second_offset, o->slices};
     for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
         free(arrays[i]);
     sg_cuda_flat_free(o->device_first);

@@ -79,7 +79,7 @@ typedef struct sg_tensor_optimizer sg_tensor_optimizer;
 sg_status sg_tensor_optimizer_alloc(sg_tensor_optimizer **optimizer, const sg_rule_config *config,
                                     sg_precision precision, const sg_tensor *tensors, size_t count,
                                     size_t size, sg_error *error);
-/* With the state of numbers 0..resident-1, whole tensors, on the CUDA device, where those numbers are
+/* With the state of numbers 0..resident-1, the first tensors, on the CUDA device, where those numbers are
  * themselves. Calls that can fail may then also return what backend/cuda/device.h says. */
 sg_status sg_tensor_optimizer_alloc_on(sg_tensor_optimizer **optimizer,
                                        const sg_rule_config *config, sg_precision precision,
@@ -109,8 +109,10 @@ typedef struct sg_step_report {
  * the state moves on. All threads; results do not depend on their number. */
 sg_step_report sg_tensor_optimizer_delta(sg_tensor_optimizer *optimizer, const void *parameters,
                                          void *gradient);
-/* The same wherever the numbers are (policy/flat.h), with the same bits. */
-sg_status sg_tensor_optimizer_step(sg_tensor_optimizer *optimizer, const struct sg_flat *parameters,
+/* The step taken: parameters += delta, wherever the numbers are (policy/flat.h), with the same bits. Where a report is asked for, the
+ * gradient becomes delta; otherwise what it holds afterwards is not said, and a device that has all
+ * trained tensors is not waited for: what fails there is reported by a later call. */
+sg_status sg_tensor_optimizer_move(sg_tensor_optimizer *optimizer, const struct sg_flat *parameters,
                                    const struct sg_flat *gradient, sg_step_report *report,
                                    sg_error *error);
 

@@ -19,6 +19,8 @@ struct sg_tensor_optimizer {
     size_t *second_offset;
     void *first, *second; /* m or b; v */
     sg_cuda_flat *device_first, *device_second;
+    sg_cuda_slice *slices; /* trained tensors on the device */
+    size_t slice_count;
     double *tiles, *sums; /* room for the sums of a coupled tensor's columns */
     void *roots;          /* of these columns: sqrt(vhat) + eps */
 };

@@ -17,12 +17,11 @@ double sg_tensor_norm2(sg_precision precision, const sg_tensor *t, const void *v
     size_t real = sg_real_size(precision), n = t->rows * t->columns;
     const char *x = (const char *)values + t->offset * real;
     double total = 0;
-    /* Sums of chunks are added in order; a group of them at a time, which the threads share. */
-    enum { GROUP = 256 };
-    for (size_t start = 0; start < n; start += (size_t)GROUP * SG_RULE_CHUNK) {
+    /* The threads share the chunks of a group. */
+    for (size_t start = 0; start < n; start += (size_t)SG_RULE_GROUP * SG_RULE_CHUNK) {
         size_t left = n - start, chunks = (left + SG_RULE_CHUNK - 1) / SG_RULE_CHUNK;
-        double sums[GROUP];
-        chunks = chunks < GROUP ? chunks : GROUP;
+        double sums[SG_RULE_GROUP], sum = 0;
+        chunks = chunks < SG_RULE_GROUP ? chunks : SG_RULE_GROUP;
 #pragma omp parallel for schedule(static) if (chunks > 32)
         for (size_t c = 0; c < chunks; c++) {
             size_t at = c * SG_RULE_CHUNK;
@@ -30,7 +29,8 @@ double sg_tensor_norm2(sg_precision precision, const sg_tensor *t, const void *v
                                      x + (start + at) * real);
         }
         for (size_t c = 0; c < chunks; c++)
-            total += sums[c];
+            sum += sums[c];
+        total += sum;
     }
     return total;
 }
@@ -44,22 +44,6 @@ void sg_tensor_add(sg_precision precision, size_t size, double scale, const void
     for (size_t start = 0; start < size; start += PIECE)
         kernels->add(size - start < PIECE ? size - start : PIECE, scale,
                      (const char *)delta + start * real, (char *)parameters + start * real);
-}
-
-static sg_status norm_of_trained(const sg_tensor_optimizer *o, const sg_flat *x, double *norm,
-                                 sg_error *error)
-{
-    double total = 0, norm2 = 0;
-    for (size_t i = 0; i < o->count; i++) {
-        if (!o->tensors[i].trained)
-            continue;
-        sg_status status = sg_flat_norm2(x, &o->tensors[i], &norm2, error);
-        if (status)
-            return status;
-        total += norm2;
-    }
-    *norm = sqrt(total);
-    return SG_OK;
 }
 
 /* v of each column moves on with the mean of g^2 over the vocabulary; roots[] becomes
@@ -110,65 +94,128 @@ static void step_here(sg_tensor_optimizer *o, size_t tensor, const sg_rule_numbe
     }
 }
 
-static sg_status step_on_device(sg_tensor_optimizer *o, size_t tensor, const sg_rule_numbers *p,
-                                const sg_flat *parameters, const sg_flat *gradient, sg_error *error)
+/* ---- a step of all tensors */
+
+typedef struct stepping {
+    sg_tensor_optimizer *o;
+    const sg_flat *parameters, *gradient;
+    bool move; /* parameters += delta */
+} stepping;
+
+static bool trained_here(const stepping *s, size_t tensor)
 {
-    const sg_tensor *t = &o->tensors[tensor];
-    sg_cuda_rule rule = sg_optimizer_couples(o, t)           ? SG_CUDA_RULE_COUPLED
-                        : o->config.rule == SG_RULE_SGD      ? SG_CUDA_RULE_SGD
-                        : o->config.rule == SG_RULE_MOMENTUM ? SG_CUDA_RULE_MOMENTUM
-                                                             : SG_CUDA_RULE_ADAM;
-    sg_cuda_step step = {rule,
-                         *p,
-                         t->offset,
-                         t->rows,
-                         t->columns,
-                         o->second_offset[tensor],
-                         o->device_first,
-                         o->device_second,
-                         parameters->device};
-    return sg_cuda_flat_step(gradient->device, &step, error);
+    const sg_tensor *t = &s->o->tensors[tensor];
+    return t->trained && !sg_flat_on_device(s->gradient, t);
 }
 
-static sg_status step_tensor(sg_tensor_optimizer *o, size_t tensor, const sg_rule_numbers *p,
-                             const sg_flat *parameters, const sg_flat *gradient, sg_error *error)
+/* Squares of the gradient's tensors that are here, behind those on the device, which come first. */
+static double add_squares(const stepping *s, double of_device)
 {
-    const sg_tensor *t = &o->tensors[tensor];
-    size_t n = t->rows * t->columns;
-    if (sg_flat_on_device(gradient, t))
-        return t->trained ? step_on_device(o, tensor, p, parameters, gradient, error)
-                          : sg_cuda_flat_zero(gradient->device, t->offset, n, error);
-    if (t->trained)
-        step_here(o, tensor, p, parameters->host, gradient->host);
-    else
-        memset((char *)gradient->host + t->offset * o->real, 0, n * o->real);
-    return SG_OK;
+    const sg_tensor_optimizer *o = s->o;
+    for (size_t i = 0; i < o->count; i++)
+        if (trained_here(s, i))
+            of_device += sg_tensor_norm2(o->precision, &o->tensors[i], s->gradient->host);
+    return of_device;
 }
 
-sg_status sg_tensor_optimizer_step(sg_tensor_optimizer *o, const sg_flat *parameters,
-                                   const sg_flat *gradient, sg_step_report *report, sg_error *error)
+/* Numbers of the next step but for the clip. */
+static sg_rule_numbers numbers_of(const sg_tensor_optimizer *o, double lr)
 {
     const sg_rule_config *c = &o->config;
-    *report = (sg_step_report){.clip_factor = 1};
-    o->time++;
     double t = (double)o->time;
-    report->lr = c->lr * sg_schedule_factor(&c->schedule, o->time);
-    sg_status status = norm_of_trained(o, gradient, &report->grad_norm, error);
-    if (c->clip_norm > 0 && report->grad_norm > c->clip_norm)
-        report->clip_factor = c->clip_norm / report->grad_norm;
-    sg_rule_numbers p = {.scale = report->clip_factor,
-                         .step = report->lr,
+    sg_rule_numbers p = {.scale = 1,
+                         .step = lr,
                          .beta1 = c->beta1,
                          .beta2 = c->beta2,
                          .eps = c->eps,
-                         .decay = c->rule == SG_RULE_ADAMW ? report->lr * c->weight_decay : 0};
+                         .decay = c->rule == SG_RULE_ADAMW ? lr * c->weight_decay : 0};
     if (c->rule >= SG_RULE_ADAM) {
-        p.step = report->lr / (1 - pow(c->beta1, t));
+        p.step = lr / (1 - pow(c->beta1, t));
         p.correction2 = 1 / (1 - pow(c->beta2, t));
     }
-    for (size_t i = 0; i < o->count && !status; i++)
-        status = step_tensor(o, i, &p, parameters, gradient, error);
-    return status ? status : norm_of_trained(o, gradient, &report->delta_norm, error);
+    return p;
+}
+
+/* The device finds the clip by itself where all that is trained is there. */
+static sg_status step_there(const stepping *s, const sg_rule_numbers *p, double clip_norm,
+                            sg_cuda_step_norms *norms, sg_error *error)
+{
+    const sg_tensor_optimizer *o = s->o;
+    sg_cuda_step step = {.rule = o->config.rule == SG_RULE_SGD        ? SG_CUDA_RULE_SGD
+                                 : o->config.rule == SG_RULE_MOMENTUM ? SG_CUDA_RULE_MOMENTUM
+                                                                      : SG_CUDA_RULE_ADAM,
+                         .numbers = *p,
+                         .clip_norm = clip_norm,
+                         .count = o->slice_count,
+                         .slices = o->slices,
+                         .first = o->device_first,
+                         .second = o->device_second,
+                         .parameters = s->parameters->device};
+    sg_status status = SG_OK;
+    for (size_t i = 0; norms && i < o->count && !status; i++) {
+        const sg_tensor *t = &o->tensors[i];
+        if (!t->trained && sg_flat_on_device(s->gradient, t))
+            status = sg_cuda_flat_zero(s->gradient->device, t->offset, t->rows * t->columns, error);
+    }
+    return status ? status : sg_cuda_flat_step(s->gradient->device, &step, norms, error);
+}
+
+static void step_all_here(const stepping *s, const sg_rule_numbers *p)
+{
+    sg_tensor_optimizer *o = s->o;
+    for (size_t i = 0; i < o->count; i++) {
+        const sg_tensor *t = &o->tensors[i];
+        size_t n = t->rows * t->columns, byte = t->offset * o->real;
+        char *g = (char *)s->gradient->host + byte;
+        if (trained_here(s, i)) {
+            step_here(o, i, p, s->parameters->host, s->gradient->host);
+            if (s->move)
+                sg_tensor_add(o->precision, n, 1, g, (char *)s->parameters->host + byte);
+        } else if (!sg_flat_on_device(s->gradient, t)) {
+            memset(g, 0, n * o->real);
+        }
+    }
+}
+
+/* What is clipped or reported needs the norm of the gradient first, wherever its tensors are. */
+static sg_status step_all(const stepping *s, sg_step_report *report, sg_error *error)
+{
+    sg_tensor_optimizer *o = s->o;
+    double most = o->config.clip_norm, norm = 0;
+    bool here = false, there = o->slice_count > 0, measured = most > 0 || report;
+    for (size_t i = 0; i < o->count; i++)
+        here = here || trained_here(s, i);
+    o->time++;
+    double lr = o->config.lr * sg_schedule_factor(&o->config.schedule, o->time);
+    sg_rule_numbers p = numbers_of(o, lr);
+    sg_cuda_step_norms norms = {0, 0};
+    sg_status status = SG_OK;
+    if (there && here && measured)
+        status = sg_cuda_flat_norm2(s->gradient->device, o->slice_count, o->slices, &norms.gradient,
+                                    error);
+    if (here && measured)
+        norm = sqrt(add_squares(s, norms.gradient));
+    p.scale = sg_rule_clip(norm, most);
+    if (there && !status)
+        status = step_there(s, &p, here ? 0 : most, report ? &norms : NULL, error);
+    if (status)
+        return status;
+    step_all_here(s, &p);
+    if (report) {
+        norm = here ? norm : sqrt(norms.gradient);
+        *report = (sg_step_report){.grad_norm = norm,
+                                   .clip_factor = sg_rule_clip(norm, most),
+                                   .lr = lr,
+                                   .delta_norm = sqrt(add_squares(s, norms.step))};
+    }
+    return SG_OK;
+}
+
+sg_status sg_tensor_optimizer_move(sg_tensor_optimizer *o, const sg_flat *parameters,
+                                   const sg_flat *gradient, sg_step_report *report, sg_error *error)
+{
+    stepping s = {o, parameters, gradient, true};
+    return step_all(&s, report, error);
 }
 
 sg_step_report sg_tensor_optimizer_delta(sg_tensor_optimizer *o, const void *parameters,
@@ -176,7 +223,8 @@ sg_step_report sg_tensor_optimizer_delta(sg_tensor_optimizer *o, const void *par
 {
     sg_flat theta = {o->precision, o->size, (void *)(uintptr_t)parameters, NULL, 0};
     sg_flat g = {o->precision, o->size, gradient, NULL, 0};
+    stepping s = {o, &theta, &g, false};
     sg_step_report report;
-    sg_tensor_optimizer_step(o, &theta, &g, &report, NULL); /* only a device can fail */
+    step_all(&s, &report, NULL); /* only a device can fail */
     return report;
 }

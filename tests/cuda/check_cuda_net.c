@@ -13,11 +13,37 @@
 
 /* ---- optimisers and sums on tensors */
 
-enum { ROWS = 1301, COLUMNS = 37, FIXED = 40, PLAIN = 500, SIZE = 48144 + 48 + 512 };
-static const sg_tensor tensors[] = {{"weights", 0, ROWS, COLUMNS, true, true},
-                                    {"bias", 48144, FIXED, 1, true, false},
-                                    {"inner", 48192, PLAIN, 1, false, true}};
-enum { RESIDENT = 48192 };
+/* Tensors of which the first so many numbers are on the device, others on the CPU. */
+typedef struct arrangement {
+    size_t count, size, resident;
+    sg_tensor tensors[4];
+} arrangement;
+
+static const arrangement arrangements[] = {
+    /* As a net has them: one tensor is not trained, the last one is the CPU's. */
+    {3,
+     48144 + 48 + 512,
+     48192,
+     {{"weights", 0, 1301, 37, true, true},
+      {"bias", 48144, 40, 1, true, false},
+      {"inner", 48192, 500, 1, false, true}}},
+    /* All on the device, at addresses that no wide load has. */
+    {4,
+     16000,
+     16000,
+     {{"weights", 3, 301, 27, true, true},
+      {"one", 8131, 1, 1, false, true},
+      {"bias", 8133, 1000, 1, true, false},
+      {"inner", 9135, 6001, 1, false, true}}},
+    /* All on the device, at others; the last chunk of each is odd. */
+    {3,
+     12800,
+     12800,
+     {{"weights", 0, 2048, 2, true, true},
+      {"inner", 4096, 4099, 1, false, true},
+      {"outer", 8208, 1300, 3, false, true}}},
+};
+enum { ARRANGEMENTS = sizeof arrangements / sizeof *arrangements };
 
 static const sg_rule_config rules[] = {
     {SG_RULE_SGD, 0.3, 0, 0, 0, 0, 0, {SG_SCHEDULE_CONSTANT, 0, 0, 0}},
@@ -36,38 +62,38 @@ static void put(sg_precision precision, void *array, size_t i, double x)
         ((double *)array)[i] = x;
 }
 
-static void fill(sg_precision precision, uint32_t what, void *array)
+static void fill(const arrangement *all, sg_precision precision, uint32_t what, void *array)
 {
-    memset(array, 0, SIZE * sg_real_size(precision));
-    for (size_t t = 0; t < 3; t++)
-        for (size_t i = 0; i < tensors[t].rows * tensors[t].columns; i++) {
+    memset(array, 0, all->size * sg_real_size(precision));
+    for (size_t t = 0; t < all->count; t++)
+        for (size_t i = 0; i < all->tensors[t].rows * all->tensors[t].columns; i++) {
             uint32_t bits = ((uint32_t)i + 77777 * what + 7 * (uint32_t)t) * 2654435761u;
             double x = (double)(bits >> 8) * 0x1p-24 - 0.5;
-            put(precision, array, tensors[t].offset + i, bits % 11 == 0 ? 0 : x);
+            put(precision, array, all->tensors[t].offset + i, bits % 11 == 0 ? -0.0 : x);
         }
 }
 
-static sg_flat flat_new(sg_precision precision, sg_backend_kind backend)
+static sg_flat flat_new(const arrangement *all, sg_precision precision, sg_backend_kind backend)
 {
-    sg_flat flat = {precision, SIZE, calloc(SIZE, sg_real_size(precision)), NULL, 0};
+    sg_flat flat = {precision, all->size, calloc(all->size, sg_real_size(precision)), NULL, 0};
     if (backend == SG_BACKEND_CUDA) {
-        flat.resident = RESIDENT;
-        ck_assert(!sg_cuda_flat_alloc(&flat.device, precision, RESIDENT, "a test", NULL));
+        flat.resident = all->resident;
+        ck_assert(!sg_cuda_flat_alloc(&flat.device, precision, all->resident, "a test", NULL));
     }
     return flat;
 }
 
-static void flat_put(sg_flat *flat, uint32_t what)
+static void flat_put(const arrangement *all, sg_flat *flat, uint32_t what)
 {
-    fill(flat->precision, what, flat->host);
+    fill(all, flat->precision, what, flat->host);
     if (flat->device)
-        ck_assert(!sg_cuda_flat_put(flat->device, 0, RESIDENT, flat->host, NULL));
+        ck_assert(!sg_cuda_flat_put(flat->device, 0, all->resident, flat->host, NULL));
 }
 
 static void flat_fetch(sg_flat *flat)
 {
     if (flat->device)
-        ck_assert(!sg_cuda_flat_get(flat->device, 0, RESIDENT, flat->host, NULL));
+        ck_assert(!sg_cuda_flat_get(flat->device, 0, flat->resident, flat->host, NULL));
 }
 
 static void flat_free(sg_flat *flat)
@@ -79,33 +105,47 @@ static void flat_free(sg_flat *flat)
 /* Everything that an optimiser leaves behind. */
 typedef struct trace {
     sg_step_report report[3];
-    double norm2[3], columns[COLUMNS], lengths[2], second;
-    char *theta, *state;
+    double norm2[4], columns[37], lengths[2], second;
+    char *theta, *delta, *state; /* delta: where it is described */
     size_t size;
 } trace;
 
-static trace follow(const sg_rule_config *rule, sg_precision precision, sg_backend_kind backend)
+static void trace_free(trace *t)
+{
+    free(t->theta);
+    free(t->delta);
+    free(t->state);
+}
+
+static trace follow(const arrangement *all, const sg_rule_config *rule, sg_precision precision,
+                    sg_backend_kind backend, bool described)
 {
     trace t;
     sg_tensor_optimizer *o, *other;
-    sg_flat theta = flat_new(precision, backend), g = flat_new(precision, backend);
-    size_t resident = theta.resident;
+    sg_flat theta = flat_new(all, precision, backend), g = flat_new(all, precision, backend);
+    const sg_tensor *first = &all->tensors[0];
     memset(&t, 0, sizeof t);
-    ck_assert(!sg_tensor_optimizer_alloc_on(&o, rule, precision, tensors, 3, SIZE, resident, NULL));
-    ck_assert(
-        !sg_tensor_optimizer_alloc_on(&other, rule, precision, tensors, 3, SIZE, resident, NULL));
-    flat_put(&theta, 0);
+    ck_assert(!sg_tensor_optimizer_alloc_on(&o, rule, precision, all->tensors, all->count,
+                                            all->size, theta.resident, NULL));
+    ck_assert(!sg_tensor_optimizer_alloc_on(&other, rule, precision, all->tensors, all->count,
+                                            all->size, theta.resident, NULL));
+    flat_put(all, &theta, 0);
     for (uint32_t step = 0; step < 3; step++) {
-        flat_put(&g, step + 1);
-        ck_assert(!sg_tensor_optimizer_step(o, &theta, &g, &t.report[step], NULL));
-        ck_assert(!sg_flat_add(&g, 1, &theta, NULL));
+        flat_put(all, &g, step + 1);
+        ck_assert(
+            !sg_tensor_optimizer_move(o, &theta, &g, described ? &t.report[step] : NULL, NULL));
     }
-    for (int k = 0; k < 3; k++)
-        ck_assert(!sg_flat_norm2(&g, &tensors[k], &t.norm2[k], NULL));
-    ck_assert(!sg_flat_columns(&g, &tensors[0], t.columns, NULL));
-    ck_assert(!sg_flat_lengths(&theta, &tensors[0], 0, 300, &t.lengths[0], NULL));
-    ck_assert(!sg_flat_lengths(&theta, &tensors[0], 300, ROWS, &t.lengths[1], NULL));
-    t.second = sg_tensor_optimizer_second(o, 0, 5, 7);
+    if (described) {
+        for (size_t k = 0; k < all->count; k++)
+            ck_assert(!sg_flat_norm2(&g, &all->tensors[k], &t.norm2[k], NULL));
+        ck_assert(!sg_flat_columns(&g, first, t.columns, NULL));
+        flat_fetch(&g);
+        t.delta = g.host;
+        g.host = NULL;
+    }
+    ck_assert(!sg_flat_lengths(&theta, first, 0, 300, &t.lengths[0], NULL));
+    ck_assert(!sg_flat_lengths(&theta, first, 300, first->rows, &t.lengths[1], NULL));
+    t.second = sg_tensor_optimizer_second(o, 0, 5, 1);
     ck_assert(!sg_tensor_optimizer_copy(other, o, NULL));
     flat_fetch(&theta);
     t.theta = theta.host;
@@ -120,25 +160,96 @@ static trace follow(const sg_rule_config *rule, sg_precision precision, sg_backe
     return t;
 }
 
+static void assert_same_trace(const trace *x, const trace *y, size_t bytes)
+{
+    ck_assert_uint_eq(x->size, y->size);
+    ck_assert_mem_eq(x->report, y->report, sizeof x->report);
+    ck_assert_mem_eq(x->norm2, y->norm2, sizeof x->norm2);
+    ck_assert_mem_eq(x->columns, y->columns, sizeof x->columns);
+    ck_assert_mem_eq(x->lengths, y->lengths, sizeof x->lengths);
+    ck_assert_double_eq(x->second, y->second);
+    ck_assert_mem_eq(x->theta, y->theta, bytes);
+    ck_assert_mem_eq(x->state, y->state, y->size);
+    if (x->delta && y->delta)
+        ck_assert_mem_eq(x->delta, y->delta, bytes);
+}
+
+/* Plain and fast kernels, with and without a clip, wherever tensors begin and end. */
 START_TEST(steps_and_sums_have_the_bits_of_the_processor)
 {
+    sg_cuda_kernels chosen = sg_cuda_kernels_chosen();
     sg_precision precision = (sg_precision)(_i % 2);
-    trace cpu = follow(&rules[_i / 2], precision, SG_BACKEND_CPU),
-          cuda = follow(&rules[_i / 2], precision, SG_BACKEND_CUDA);
-    ck_assert_uint_eq(cuda.size, cpu.size);
-    ck_assert_mem_eq(cuda.report, cpu.report, sizeof cpu.report);
-    ck_assert_mem_eq(cuda.norm2, cpu.norm2, sizeof cpu.norm2);
-    ck_assert_mem_eq(cuda.columns, cpu.columns, sizeof cpu.columns);
-    ck_assert_mem_eq(cuda.lengths, cpu.lengths, sizeof cpu.lengths);
-    ck_assert_double_eq(cuda.second, cpu.second);
-    ck_assert_mem_eq(cuda.theta, cpu.theta, SIZE * sg_real_size(precision));
-    ck_assert_mem_eq(cuda.state, cpu.state, cpu.size);
-    ck_assert_double_gt(cpu.report[2].delta_norm, 0);
-    ck_assert(rules[_i / 2].clip_norm == 0 || cpu.report[2].clip_factor < 1);
-    free(cpu.theta);
-    free(cpu.state);
-    free(cuda.theta);
-    free(cuda.state);
+    for (size_t k = 0; k < 2 * ARRANGEMENTS; k++) {
+        const arrangement *all = &arrangements[k / 2];
+        sg_rule_config rule = rules[_i / 2];
+        size_t bytes = all->size * sg_real_size(precision);
+        rule.clip_norm = k % 2 ? 1.5 : 0;
+        trace cpu = follow(all, &rule, precision, SG_BACKEND_CPU, true);
+        ck_assert_double_gt(cpu.report[2].delta_norm, 0);
+        ck_assert((cpu.report[2].clip_factor < 1) == (k % 2));
+        for (int kernels = 0; kernels < 2; kernels++) {
+            sg_cuda_kernels_choose((sg_cuda_kernels)kernels);
+            trace cuda = follow(all, &rule, precision, SG_BACKEND_CUDA, true);
+            assert_same_trace(&cuda, &cpu, bytes);
+            trace_free(&cuda);
+        }
+        sg_cuda_kernels_choose(chosen);
+        trace_free(&cpu);
+    }
+}
+END_TEST
+
+/* A step that nobody describes is the same step. */
+START_TEST(steps_that_are_not_described_are_the_same)
+{
+    sg_cuda_kernels chosen = sg_cuda_kernels_chosen();
+    sg_precision precision = (sg_precision)(_i % 2);
+    for (size_t k = 0; k < ARRANGEMENTS; k++) {
+        const arrangement *all = &arrangements[k];
+        size_t bytes = all->size * sg_real_size(precision);
+        sg_rule_config rule = rules[_i / 2];
+        trace said = follow(all, &rule, precision, SG_BACKEND_CPU, true);
+        memset(said.report, 0, sizeof said.report);
+        memset(said.norm2, 0, sizeof said.norm2);
+        memset(said.columns, 0, sizeof said.columns);
+        for (int way = 0; way < 3; way++) {
+            sg_cuda_kernels_choose(way == 2 ? SG_CUDA_FAST : SG_CUDA_PLAIN);
+            trace silent =
+                follow(all, &rule, precision, way ? SG_BACKEND_CUDA : SG_BACKEND_CPU, false);
+            assert_same_trace(&silent, &said, bytes);
+            trace_free(&silent);
+        }
+        sg_cuda_kernels_choose(chosen);
+        trace_free(&said);
+    }
+}
+END_TEST
+
+/* More chunks than a group has, in more than one tensor; and what adds up to the same in any order but this. */
+START_TEST(norms_are_added_in_the_order_of_the_processor)
+{
+    enum { N = 1500 * 1000, M = 1100 * 1000 };
+    const sg_tensor tensors[] = {{"a", 0, N, 1, true, true}, {"b", N, M, 1, true, true}};
+    const sg_cuda_slice slices[] = {{0, N, 1, 0, false}, {N, M, 1, 0, false}};
+    sg_flat flat = {SG_FP32, N + M, malloc((N + M) * sizeof(float)), NULL, N + M};
+    double cpu[2], cuda[2], both, naive = 0;
+    float *x = flat.host;
+    for (size_t i = 0; i < N + M; i++)
+        x[i] = (float)((uint32_t)(i * 2654435761u) >> 8) * 0x1p-24f;
+    for (size_t i = 0; i < N; i++)
+        naive += (double)x[i] * (double)x[i];
+    ck_assert(!sg_cuda_flat_alloc(&flat.device, SG_FP32, N + M, "a test", NULL));
+    ck_assert(!sg_cuda_flat_put(flat.device, 0, N + M, x, NULL));
+    for (int k = 0; k < 2; k++) {
+        cpu[k] = sg_tensor_norm2(SG_FP32, &tensors[k], x);
+        ck_assert(!sg_flat_norm2(&flat, &tensors[k], &cuda[k], NULL));
+        ck_assert_double_eq(cuda[k], cpu[k]);
+    }
+    ck_assert(!sg_cuda_flat_norm2(flat.device, 2, slices, &both, NULL));
+    ck_assert_double_eq(both, cpu[0] + cpu[1]);
+    ck_assert_double_eq_tol(cpu[0], naive, 1e-12 * naive);
+    ck_assert_double_ne(cpu[0], naive);
+    flat_free(&flat);
 }
 END_TEST
 
@@ -418,6 +529,8 @@ Suite *cuda_net_suite(void)
     TCase *tests = tcase_create("neural policy on the device");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, steps_and_sums_have_the_bits_of_the_processor, 0, 2 * RULES);
+    tcase_add_loop_test(tests, steps_that_are_not_described_are_the_same, 0, 2 * RULES);
+    tcase_add_test(tests, norms_are_added_in_the_order_of_the_processor);
     tcase_add_loop_test(tests, nets_on_the_device_have_the_bytes_of_the_processor, 0, 2);
     tcase_add_loop_test(tests, frozen_features_have_them_at_every_vocabulary, 0, RULES);
     tcase_add_loop_test(tests, larger_nets_differ_by_rounding_only, 0, 2);

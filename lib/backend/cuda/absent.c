@@ -411,8 +411,8 @@ sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat *source,
     return absent(error);
 }
 
-sg_status sg_cuda_flat_norm2(sg_cuda_flat *flat, size_t offset, size_t n, double *norm2,
-                             sg_error *error)
+sg_status sg_cuda_flat_norm2(sg_cuda_flat *flat, size_t count, const sg_cuda_slice *slices,
+                             double *norm2, sg_error *error)
 {
     return absent(error);
 }
@@ -429,13 +429,8 @@ sg_status sg_cuda_flat_lengths(sg_cuda_flat *flat, size_t offset, size_t rows, s
     return absent(error);
 }
 
-sg_status sg_cuda_flat_add(sg_cuda_flat *delta, double scale, sg_cuda_flat *parameters,
-                           sg_error *error)
-{
-    return absent(error);
-}
-
-sg_status sg_cuda_flat_step(sg_cuda_flat *gradient, const sg_cuda_step *step, sg_error *error)
+sg_status sg_cuda_flat_step(sg_cuda_flat *gradient, const sg_cuda_step *step,
+                            sg_cuda_step_norms *norms, sg_error *error)
 {
     return absent(error);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Flat arrays on the device: memory, copies, rows of tables, sums. */
+/* Flat arrays on the device: memory, order, copies, rows of tables. */
 #include "backend/cuda/launch.h"
 
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 namespace
 {
 
-enum { THREADS = SG_BLOCK_MOST, LANES = SG_RULE_LANES };
+enum { THREADS = SG_BLOCK_MOST };
 
 /* A block a row. */
 template <typename real>
@@ -50,54 +50,6 @@ __global__ void __launch_bounds__(THREADS)
     }
 }
 
-/* Half a warp for each piece of `each` numbers: lanes like the CPU's, added in their order. A warp a block: there
- * are few pieces, and many processors. */
-template <typename real>
-__global__ void __launch_bounds__(SG_WARP)
-    add_squares(size_t n, size_t each, bool root, const real *__restrict__ x, double *sums)
-{
-    size_t piece = (size_t)blockIdx.x * (SG_WARP / LANES) + threadIdx.x / LANES;
-    size_t start = piece * each, stop = start + each < n ? start + each : n;
-    double sum = 0, total = 0;
-    for (size_t i = start + threadIdx.x % LANES; i < stop; i += LANES)
-        sum += (double)x[i] * (double)x[i];
-    for (int l = 0; l < LANES; l++)
-        total += __shfl_sync(SG_EVERY_LANE, sum, l, LANES);
-    if (threadIdx.x % LANES == 0 && start < n)
-        sums[piece] = root ? sqrt(total) : total;
-}
-
-/* A thread for each column of each tile; then one for each column. */
-template <typename real>
-__global__ void __launch_bounds__(THREADS)
-    add_rows(size_t rows, size_t columns, size_t tiles, double factor, bool squares,
-             const real *__restrict__ x, double *sums)
-{
-    size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (i >= tiles * columns)
-        return;
-    size_t first = i / columns * SG_RULE_ROWS,
-           stop = rows - first < SG_RULE_ROWS ? rows : first + SG_RULE_ROWS;
-    double sum = 0;
-    for (size_t r = first; r < stop; r++) {
-        double y = factor * (double)x[r * columns + i % columns];
-        sum += squares ? y * y : y;
-    }
-    sums[i] = sum;
-}
-
-__global__ void __launch_bounds__(THREADS)
-    add_tiles(size_t columns, size_t tiles, const double *__restrict__ of_tiles, double *sums)
-{
-    size_t k = (size_t)blockIdx.x * THREADS + threadIdx.x;
-    if (k >= columns)
-        return;
-    double sum = 0;
-    for (size_t t = 0; t < tiles; t++)
-        sum += of_tiles[t * columns + k];
-    sums[k] = sum;
-}
-
 unsigned blocks_for(size_t n)
 {
     return (unsigned)((n + THREADS - 1) / THREADS);
@@ -106,21 +58,6 @@ unsigned blocks_for(size_t n)
 const void *values_of(const sg_cuda_flat *flat, size_t offset)
 {
     return sg_cuda_flat_at(flat, offset);
-}
-
-/* Queue the sums of squares of pieces, or their roots. */
-sg_status queue_squares(const sg_cuda_flat *flat, size_t offset, size_t n, size_t each, bool root,
-                        double *sums, sg_error *error)
-{
-    size_t pieces = (n + each - 1) / each, most = SG_WARP / LANES;
-    unsigned blocks = (unsigned)((pieces + most - 1) / most);
-    const void *x = values_of(flat, offset);
-    return sg_cuda_check(flat->precision == SG_FP32
-                             ? SG_LAUNCH(add_squares<float>, blocks, SG_WARP, 0, flat->stream, n,
-                                         each, root, (const float *)x, sums)
-                             : SG_LAUNCH(add_squares<double>, blocks, SG_WARP, 0, flat->stream, n,
-                                         each, root, (const double *)x, sums),
-                         "adding up squares", error);
 }
 
 } // namespace
@@ -316,75 +253,4 @@ extern "C" sg_status sg_cuda_flat_scatter(sg_cuda_flat *flat, size_t offset, siz
                             numbers, (const double *)room, (double *)table),
             "writing rows of a table", error);
     return status ? status : sg_cuda_flat_leave(flat, flat->stream, error);
-}
-
-/* ---- sums */
-
-/* The host adds up the chunks: there are few, and it is quick at that. */
-extern "C" sg_status sg_cuda_flat_norm2(sg_cuda_flat *flat, size_t offset, size_t n, double *norm2,
-                                        sg_error *error)
-{
-    size_t chunks = (n + SG_RULE_CHUNK - 1) / SG_RULE_CHUNK;
-    double *sums = (double *)malloc(chunks * sizeof *sums);
-    *norm2 = 0;
-    sg_status status = sums || chunks == 0
-                           ? sg_cuda_flat_reserve(flat, chunks * sizeof *sums, error)
-                           : sg_fail(error, SG_ENOMEM, "not enough memory for sums of squares");
-    if (status == SG_OK && chunks > 0)
-        status = queue_squares(flat, offset, n, SG_RULE_CHUNK, false, (double *)flat->room, error);
-    if (status == SG_OK)
-        status = sg_cuda_from_device(sums, flat->room, chunks * sizeof *sums, flat->stream, error);
-    for (size_t c = 0; c < chunks && status == SG_OK; c++)
-        *norm2 += sums[c];
-    free(sums);
-    return status;
-}
-
-sg_status sg_cuda_flat_sum_columns(const sg_cuda_flat *flat, sg_precision precision,
-                                   const void *values, size_t rows, size_t columns, double factor,
-                                   bool squares, double *tiles, double *sums, sg_error *error)
-{
-    const char *doing = "adding up columns";
-    size_t count = sg_cuda_column_tiles(rows);
-    unsigned blocks = blocks_for(count * columns);
-    sg_status status = sg_cuda_check(
-        precision == SG_FP32
-            ? SG_LAUNCH(add_rows<float>, blocks, THREADS, 0, flat->stream, rows, columns, count,
-                        factor, squares, (const float *)values, tiles)
-            : SG_LAUNCH(add_rows<double>, blocks, THREADS, 0, flat->stream, rows, columns, count,
-                        factor, squares, (const double *)values, tiles),
-        doing, error);
-    return status ? status
-                  : sg_cuda_check(SG_LAUNCH(add_tiles, blocks_for(columns), THREADS, 0,
-                                            flat->stream, columns, count, tiles, sums),
-                                  doing, error);
-}
-
-extern "C" sg_status sg_cuda_flat_columns(sg_cuda_flat *flat, size_t offset, size_t rows,
-                                          size_t columns, double *sums, sg_error *error)
-{
-    size_t tiles = sg_cuda_column_tiles(rows) * columns;
-    sg_status status = sg_cuda_flat_reserve(flat, (tiles + columns) * sizeof(double), error);
-    double *room = (double *)flat->room;
-    if (status == SG_OK)
-        status = sg_cuda_flat_sum_columns(flat, flat->precision, values_of(flat, offset), rows,
-                                          columns, 1, false, room, room + tiles, error);
-    return status ? status
-                  : sg_cuda_from_device(sums, room + tiles, columns * sizeof *sums, flat->stream,
-                                        error);
-}
-
-extern "C" sg_status sg_cuda_flat_lengths(sg_cuda_flat *flat, size_t offset, size_t rows,
-                                          size_t columns, double *sum, sg_error *error)
-{
-    size_t tiles = sg_cuda_column_tiles(rows);
-    sg_status status = sg_cuda_flat_reserve(flat, (rows + tiles + 1) * sizeof(double), error);
-    double *room = (double *)flat->room;
-    if (status == SG_OK)
-        status = queue_squares(flat, offset, rows * columns, columns, true, room, error);
-    if (status == SG_OK)
-        status = sg_cuda_flat_sum_columns(flat, SG_FP64, room, rows, 1, 1, false, room + rows,
-                                          room + rows + tiles, error);
-    return status ? status
-                  : sg_cuda_from_device(sum, room + rows + tiles, sizeof *sum, flat->stream, error);
 }

@@ -59,10 +59,18 @@ typedef struct sg_cuda_noise {
 sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat *source,
                                const sg_cuda_noise *how, sg_error *error);
 
-/* ---- sums */
+/* ---- tensors */
 
-sg_status sg_cuda_flat_norm2(sg_cuda_flat *flat, size_t offset, size_t n, double *norm2,
-                             sg_error *error);
+/* rows x columns numbers at `offset` of an array. Of a step: v is at second_offset, one number a column where
+ * it is coupled. */
+typedef struct sg_cuda_slice {
+    size_t offset, rows, columns, second_offset;
+    bool coupled;
+} sg_cuda_slice;
+
+/* Squared 2-norm of the slices: their own, one after the other. */
+sg_status sg_cuda_flat_norm2(sg_cuda_flat *flat, size_t count, const sg_cuda_slice *slices,
+                             double *norm2, sg_error *error);
 /* sums[columns] over rows; the sum of the 2-norms of rows. */
 sg_status sg_cuda_flat_columns(sg_cuda_flat *flat, size_t offset, size_t rows, size_t columns,
                                double *sums, sg_error *error);
@@ -71,29 +79,32 @@ sg_status sg_cuda_flat_lengths(sg_cuda_flat *flat, size_t offset, size_t rows, s
 
 /* ---- steps */
 
-/* parameters += scale * delta, all of them. */
-sg_status sg_cuda_flat_add(sg_cuda_flat *delta, double scale, sg_cuda_flat *parameters,
-                           sg_error *error);
-
 typedef enum sg_cuda_rule {
     SG_CUDA_RULE_SGD,
     SG_CUDA_RULE_MOMENTUM,
-    SG_CUDA_RULE_ADAM,
-    SG_CUDA_RULE_COUPLED
+    SG_CUDA_RULE_ADAM /* with coupled slices, too */
 } sg_cuda_rule;
 
-/* One tensor: rows x columns numbers at `offset` of gradient, moments and parameters, and at second_offset of v,
- * which has one number a column when coupled. What the rule does not use may be NULL. */
+/* A step of the slices. Moments that the rule does not have are NULL. */
 typedef struct sg_cuda_step {
     sg_cuda_rule rule;
     sg_rule_numbers numbers;
-    size_t offset, rows, columns, second_offset;
-    sg_cuda_flat *first, *second;
-    const sg_cuda_flat *parameters;
+    double
+        clip_norm; /* > 0: numbers.scale is sg_rule_clip of the slices' gradient, found on the device */
+    size_t count;
+    const sg_cuda_slice *slices;
+    sg_cuda_flat *first, *second, *parameters;
 } sg_cuda_step;
 
-/* The gradient becomes the step. */
-sg_status sg_cuda_flat_step(sg_cuda_flat *gradient, const sg_cuda_step *step, sg_error *error);
+/* Squared 2-norms of the slices. */
+typedef struct sg_cuda_step_norms {
+    double gradient, step;
+} sg_cuda_step_norms;
+
+/* parameters += step. Where norms are asked for, the gradient becomes the step, and the call waits for them; otherwise it does not
+ * wait, and what the slices of the gradient hold afterwards is not said. */
+sg_status sg_cuda_flat_step(sg_cuda_flat *gradient, const sg_cuda_step *step,
+                            sg_cuda_step_norms *norms, sg_error *error);
 
 #ifdef __cplusplus
 }
