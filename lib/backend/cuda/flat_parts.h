@@ -198,4 +198,12 @@ sg_cuda_step_part(const sg_cuda_step_arrays<real> &all, const sg_cuda_chunk_of_s
             all.v ? all.v + chunk.slice->second_offset + chunk.start : nullptr, all.theta + first};
 }
 
+/* The fast kernels: squares, and a step of what is not coupled with its sum into the parameters; where it is
+ * `described`, the gradient becomes the step, and its chunks' squares are left in the list. */
+sg_status sg_cuda_flat_fast_square(const sg_cuda_flat *flat, const sg_cuda_slices *list,
+                                   bool only_coupled, sg_error *error);
+sg_status sg_cuda_flat_fast_step(const sg_cuda_flat *gradient, const sg_cuda_step *step,
+                                 const sg_cuda_slices *list, const sg_cuda_step_found *found,
+                                 bool described, sg_error *error);
+
 #endif

@@ -145,6 +145,7 @@ template <typename real> struct sequence {
 
     sg_status run(bool described, sg_error *error) const
     {
+        bool fast = sg_cuda_kernels_chosen() == SG_CUDA_FAST, coupled = false;
         unsigned blocks = (unsigned)list.chunks;
         sg_status status = SG_OK;
         if (described || asked->clip_norm > 0) {
@@ -157,16 +158,20 @@ template <typename real> struct sequence {
                                      asked->clip_norm, found),
                            error);
         if (status == SG_OK && blocks > 0)
-            status = check(launch_plain(), error);
-        for (size_t i = 0; i < asked->count && status == SG_OK; i++)
+            status = fast ? sg_cuda_flat_fast_step(gradient, asked, &list, found, described, error)
+                          : check(launch_plain(), error);
+        for (size_t i = 0; i < asked->count && status == SG_OK; i++) {
             if (asked->slices[i].coupled)
                 status = step_coupled_slice(&asked->slices[i], error);
-        if (status == SG_OK && blocks > 0)
-            status = check(SG_LAUNCH(add<real>, blocks, THREADS, 0, gradient->stream, list, false,
+            coupled = coupled || asked->slices[i].coupled;
+        }
+        bool left = blocks > 0 && (coupled || !fast); /* for the kernels below */
+        if (status == SG_OK && left)
+            status = check(SG_LAUNCH(add<real>, blocks, THREADS, 0, gradient->stream, list, fast,
                                      at<real>(gradient, 0), at<real>(asked->parameters, 0)),
                            error);
-        if (status == SG_OK && described)
-            status = sg_cuda_flat_square(gradient, &list, false, error);
+        if (status == SG_OK && described && left)
+            status = sg_cuda_flat_square(gradient, &list, fast, error);
         if (status == SG_OK && described)
             status = sg_cuda_flat_total(gradient, &list, &found->norms.step, error);
         return status;

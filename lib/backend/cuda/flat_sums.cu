@@ -153,6 +153,8 @@ sg_status sg_cuda_flat_square(const sg_cuda_flat *flat, const sg_cuda_slices *li
 {
     if (list->chunks == 0)
         return SG_OK;
+    if (sg_cuda_kernels_chosen() == SG_CUDA_FAST)
+        return sg_cuda_flat_fast_square(flat, list, only_coupled, error);
     unsigned blocks = halves_for(list->chunks);
     return sg_cuda_check(flat->precision == SG_FP32
                              ? SG_LAUNCH(square_chunks<float>, blocks, SG_WARP, 0, flat->stream,
