@@ -134,7 +134,10 @@ START_TEST(the_device_gives_the_bits_of_the_cpu)
     for (int k = 0; k < 16; k++) {
         sg_tree_shape shape = {.prompts = k % 4 == 1 ? PROMPTS : 1,
                                .length = k % 3 == 0 ? 3 : 2,
-                               .vocabulary = k % 9 == 3 ? 2100 : 37, /* 3 tiles, 1 tile */
+                               /* 3 tiles, 1 tile; rows that start at 16 bytes or anywhere */
+                               .vocabulary = k % 9 == 3   ? 2100
+                                             : k % 3 == 1 ? 40
+                                                          : 37,
                                .head = HEAD,
                                .merge = k & 1 ? 2 : 0,
                                .shared_bias = k & 2,
@@ -209,6 +212,64 @@ START_TEST(walks_are_those_of_the_cpu)
 }
 END_TEST
 
+/* Updates of more states than a block takes at once, not all of them visited, and more samples than lanes. */
+static record update_many(sg_tree_shape shape, sg_backend_kind backend)
+{
+    enum { MANY = 90 };
+    record seen = {0};
+    double *logits = malloc(shape.vocabulary * sizeof *logits), push[MANY * ROOM];
+    shape.backend = backend;
+    for (uint32_t v = 0; v < shape.vocabulary; v++)
+        logits[v] = 0.5 * normal(300, v);
+    sg_policy *tree = tree_new(&shape, logits);
+    uint32_t prompt[MANY], sample[MANY], length[MANY];
+    int32_t tokens[MANY * ROOM];
+    double log_prob[MANY * ROOM];
+    sg_responses r = {MANY, ROOM, prompt, sample, length, tokens};
+    sg_policy_draw how = {5, SG_STREAM_ROLLOUT, 1, SG_SAMPLER_PLAIN};
+    for (uint32_t i = 0; i < MANY; i++) {
+        prompt[i] = i < MANY / 2 ? 0 : i % (uint32_t)shape.prompts;
+        sample[i] = i;
+    }
+    for (uint32_t step = 1; step <= 2; step++) {
+        sg_policy_step learn = {.optimizer = {shape.optimizer, 0.1, 0.8, 0.95, 1e-8, 0.1},
+                                .time = step,
+                                .clip_norm = step == 1 ? 0.1 : 0};
+        sg_policy_change change;
+        how.step = step;
+        ck_assert_int_eq(tree->methods->draw(tree, &how, &r, log_prob, NULL), SG_OK);
+        for (uint32_t i = 0; i < MANY * ROOM; i++)
+            push[i] = 0.2 * normal(301 + step, i);
+        ck_assert_int_eq(tree->methods->update(tree, &learn, &r, push, &change, NULL), SG_OK);
+        see_numbers(&seen, (const double *)(const void *)&change, sizeof change / sizeof(double));
+    }
+    size_t size;
+    char *bytes = saved(tree, &size);
+    see(&seen, bytes, size);
+    free(bytes);
+    free(logits);
+    sg_policy_free(tree);
+    return seen;
+}
+
+START_TEST(updates_of_many_states_are_those_of_the_cpu)
+{
+    static const sg_optimizer_kind kinds[] = {SG_SGD, SG_ADAMW, SG_COUPLED_ADAM};
+    for (int k = 0; k < 6; k++) {
+        sg_tree_shape shape = {.prompts = 5,
+                               .length = 3,
+                               .vocabulary = k < 3 ? 100 : 1030,
+                               .head = HEAD,
+                               .shared_bias = k != 4,
+                               .precision = k & 1 ? SG_FP64 : SG_FP32,
+                               .optimizer = kinds[k % 3]};
+        record cpu = update_many(shape, SG_BACKEND_CPU);
+        record device = update_many(shape, SG_BACKEND_CUDA);
+        assert_same_records(&cpu, &device, "many states", k);
+    }
+}
+END_TEST
+
 /* What a tree on one backend has saved, one on the other goes on with. */
 START_TEST(a_saved_tree_moves_between_backends)
 {
@@ -274,6 +335,7 @@ Suite *cuda_tree_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, the_device_gives_the_bits_of_the_cpu, SG_SGD, SG_COUPLED_ADAM + 1);
     tcase_add_test(tests, walks_are_those_of_the_cpu);
+    tcase_add_test(tests, updates_of_many_states_are_those_of_the_cpu);
     tcase_add_test(tests, a_saved_tree_moves_between_backends);
     tcase_add_test(tests, a_simulation_is_that_of_the_cpu);
     suite_add_tcase(suite, tests);
