@@ -80,7 +80,8 @@ sg_status sg_light_rows_alloc(sg_light_rows **rows, sg_backend_kind backend,
                               sg_error *error);
 void sg_light_rows_free(sg_light_rows *rows);
 /* SG_OK, or what went wrong on the device first: from then on the rows answer NaN, tokens 0, and
- * save 0 bytes. */
+ * save 0 bytes. SG_ENOMEM may pass: see sg_light_rows_update. Waits for nothing, so that a failure of work under
+ * way shows after the next call that returns numbers. */
 sg_status sg_light_rows_status(const sg_light_rows *rows, sg_error *error);
 const char *
 sg_light_rows_backend_name(const sg_light_rows *rows); /* "light/avx512", "light/cuda/sm_90" */
@@ -113,7 +114,10 @@ void sg_light_rows_log_prob(const sg_light_rows *rows, size_t first, size_t coun
                             const int32_t *tokens, double *log_prob);
 
 /* One SGD step; `change` as in sg_rows_update, or NULL. On the CPU only SG_ENOMEM can happen, when a
- * row needs its own copy of the prior; the rows that need none have then been updated. */
+ * row needs its own copy of the prior; the rows that need none have then been updated.
+ * On a device a step whose change nobody asks for (or inner updates whose pushes) is not waited for. When there is no
+ * memory for rows that turn out to need more, the next call says SG_ENOMEM, or sg_light_rows_status after
+ * it; nothing is lost: every later call tries again, and the step is finished before anything else happens. */
 sg_status sg_light_rows_update(sg_light_rows *rows, double lr, size_t first, size_t count, size_t n,
                                const int32_t *tokens, const double *pushes, sg_row_change *change,
                                sg_error *error);

@@ -24,19 +24,31 @@ struct sg_cuda_room {
     size_t bytes;
 };
 
+/* Page-locked memory of the host. */
+struct sg_cuda_place {
+    char *at;
+    size_t bytes;
+    cudaEvent_t sent; /* what lay there has been copied */
+    bool sending;     /* it may not have been */
+};
+
+/* A call has the place that the call before has not, so that it need not wait until the device
+ * has come to that one. */
+enum { SG_CUDA_PLACES = 2 };
+
 /* Starts as zeros. */
 struct sg_cuda_desk {
     const sg_cuda_desk_words *words;
     sg_cuda_stream *stream;
-    char *here; /* page-locked memory of the host */
-    size_t bytes;
+    sg_cuda_place places[SG_CUDA_PLACES];
+    unsigned calls;           /* the place of the call at hand, modulo the places */
+    char *here;               /* which begins here */
     sg_cuda_room there, room; /* where its things go; and for what is on the device only */
-    cudaEvent_t sent;         /* what lay on the desk has been copied */
     pthread_mutex_t turn;
     sg_status failed; /* the first failure; nothing is done after it */
     sg_error error;
 
-    /* Before anything else; then end() is due. Stream and event come with start(). */
+    /* Before anything else; then end() is due. Stream and events come with start(). */
     void init(const sg_cuda_desk_words *those)
     {
         words = those;
@@ -45,10 +57,12 @@ struct sg_cuda_desk {
     sg_status start(sg_error *why)
     {
         sg_status status = sg_cuda_stream_alloc(&stream, why);
-        return status != SG_OK
-                   ? status
-                   : sg_cuda_check(cudaEventCreateWithFlags(&sent, cudaEventDisableTiming),
-                                   words->making, why);
+        for (sg_cuda_place &place : places)
+            if (status == SG_OK)
+                status =
+                    sg_cuda_check(cudaEventCreateWithFlags(&place.sent, cudaEventDisableTiming),
+                                  words->making, why);
+        return status;
     }
     /* Waits for the stream, and gives back all but what others own. */
     void end()
@@ -58,10 +72,12 @@ struct sg_cuda_desk {
             (void)sg_cuda_stream_wait(stream, nullptr);
         sg_cuda_free(there.at);
         sg_cuda_free(room.at);
-        if (here && cudaFreeHost(here) != cudaSuccess)
-            (void)cudaGetLastError();
-        if (sent && cudaEventDestroy(sent) != cudaSuccess)
-            (void)cudaGetLastError();
+        for (sg_cuda_place &place : places) {
+            if (place.at && cudaFreeHost(place.at) != cudaSuccess)
+                (void)cudaGetLastError();
+            if (place.sent && cudaEventDestroy(place.sent) != cudaSuccess)
+                (void)cudaGetLastError();
+        }
         sg_cuda_stream_free(stream);
         pthread_mutex_destroy(&turn);
     }
@@ -136,8 +152,13 @@ struct sg_cuda_call {
     }
     void wait()
     {
-        if (fine())
-            status = sg_cuda_stream_wait(stream(), &error);
+        wait("waiting for the device");
+    }
+    void wait(const char *doing)
+    {
+        check(cudaStreamSynchronize(stream()), doing);
+        for (sg_cuda_place &place : desk->places)
+            place.sending &= !fine();
     }
     void zero(void *there, size_t bytes)
     {
@@ -179,8 +200,12 @@ struct sg_cuda_call {
     /* An empty desk and room of these sizes. */
     bool open(size_t desk_bytes, size_t room_bytes)
     {
+        return open(&desk->there, desk_bytes, room_bytes);
+    }
+    bool open(sg_cuda_room *where, size_t desk_bytes, size_t room_bytes)
+    {
         room_used = 0;
-        return lay(&desk->there, desk_bytes, desk_bytes) && grow(&desk->room, room_bytes);
+        return lay(where, desk_bytes, desk_bytes) && grow(&desk->room, room_bytes);
     }
 
     /* Places for n things on the desk and in the room. */
@@ -214,9 +239,11 @@ struct sg_cuda_call {
     {
         if (desk_used == 0 || !fine())
             return;
+        sg_cuda_place &place = desk->places[desk->calls % SG_CUDA_PLACES];
+        place.sending = true;
         check(cudaMemcpyAsync(to->at, desk->here, desk_used, cudaMemcpyHostToDevice, stream()),
               desk->words->sending);
-        check(cudaEventRecord(desk->sent, stream()), desk->words->sending);
+        check(cudaEventRecord(place.sent, stream()), desk->words->sending);
     }
     /* Waits for so many bytes of the desk, from a thing on it on. */
     template <typename T> void collect(T *here, size_t bytes)
@@ -225,7 +252,7 @@ struct sg_cuda_call {
             return;
         check(cudaMemcpyAsync(here, there(here), bytes, cudaMemcpyDeviceToHost, stream()),
               desk->words->fetching);
-        check(cudaStreamSynchronize(stream()), desk->words->computing);
+        wait(desk->words->computing);
     }
     /* Waits for n things on the desk. */
     template <typename T> void fetch(size_t n, T *here, T *things)
@@ -258,23 +285,23 @@ struct sg_cuda_call {
     template <typename F>
     void draw(size_t n, const double *uniforms, int32_t *tokens, double *log_prob, const F &queue)
     {
-        if (n == 0)
+        if (n == 0 || !open(2 * sg_cuda_bytes<double>(n) + sg_cuda_bytes<int32_t>(n), 0))
             return;
-        if (open(2 * sg_cuda_bytes<double>(n) + sg_cuda_bytes<int32_t>(n), 0)) {
-            const double *u = put(n, uniforms);
-            send();
-            int32_t *drawn = on_desk<int32_t>(n);
-            double *numbers = on_desk<double>(n);
-            if (fine())
-                check(queue(u, there(drawn), log_prob ? there(numbers) : nullptr),
-                      "drawing tokens");
-            char *end = log_prob ? (char *)(numbers + n) : (char *)(drawn + n);
-            collect(drawn, (size_t)(end - (char *)drawn));
-            if (fine())
-                memcpy(tokens, drawn, n * sizeof *tokens);
-            if (fine() && log_prob)
-                memcpy(log_prob, numbers, n * sizeof *log_prob);
-        }
+        const double *u = put(n, uniforms);
+        send();
+        int32_t *drawn = on_desk<int32_t>(n);
+        double *numbers = on_desk<double>(n);
+        if (fine())
+            check(queue(u, there(drawn), log_prob ? there(numbers) : nullptr), "drawing tokens");
+        char *end = log_prob ? (char *)(numbers + n) : (char *)(drawn + n);
+        collect(drawn, (size_t)(end - (char *)drawn));
+        if (fine())
+            memcpy(tokens, drawn, n * sizeof *tokens);
+        if (fine() && log_prob)
+            memcpy(log_prob, numbers, n * sizeof *log_prob);
+    }
+    void blank_draws_unless_fine(size_t n, int32_t *tokens, double *log_prob) const
+    {
         if (!fine())
             memset(tokens, 0, n * sizeof *tokens);
         blank_unless_fine(n, log_prob);
@@ -301,7 +328,7 @@ inline bool sg_cuda_call::grow(sg_cuda_room *one, size_t bytes)
     if (!fine() || bytes <= one->bytes)
         return fine();
     size_t size = sg_cuda_power_of_two(bytes);
-    check(cudaStreamSynchronize(stream()), desk->words->computing);
+    wait(desk->words->computing);
     sg_cuda_free(one->at);
     *one = {nullptr, 0};
     if (fine())
@@ -314,21 +341,24 @@ inline bool sg_cuda_call::grow(sg_cuda_room *one, size_t bytes)
 /* An empty desk whose things go to that room, of room_bytes or more. */
 inline bool sg_cuda_call::lay(sg_cuda_room *where, size_t desk_bytes, size_t room_bytes)
 {
+    sg_cuda_place &place = desk->places[++desk->calls % SG_CUDA_PLACES];
     to = where;
     desk_used = 0;
-    if (fine())
-        check(cudaEventSynchronize(desk->sent), desk->words->sending);
-    if (fine() && desk_bytes > desk->bytes) {
+    if (fine() && place.sending)
+        check(cudaEventSynchronize(place.sent), desk->words->sending);
+    place.sending &= !fine();
+    if (fine() && desk_bytes > place.bytes) {
         size_t size = sg_cuda_power_of_two(desk_bytes);
-        if (desk->here)
-            check(cudaFreeHost(desk->here), "giving page-locked memory back");
-        desk->here = nullptr;
-        desk->bytes = 0;
+        if (place.at)
+            check(cudaFreeHost(place.at), "giving page-locked memory back");
+        place.at = nullptr;
+        place.bytes = 0;
         if (fine())
-            check(cudaMallocHost((void **)&desk->here, size), "taking page-locked memory");
+            check(cudaMallocHost((void **)&place.at, size), "taking page-locked memory");
         if (fine())
-            desk->bytes = size;
+            place.bytes = size;
     }
+    desk->here = place.at;
     return grow(where, room_bytes);
 }
 

@@ -40,7 +40,6 @@ struct sg_cuda_light_ask {
     size_t row, wanted;
     char *memory;    /* what the host gave */
     size_t capacity; /* of that, in explicit tokens */
-    bool torn;       /* it cannot stay as it is */
 };
 
 struct sg_cuda_light_counts {
@@ -96,11 +95,12 @@ static inline size_t sg_cuda_light_chunks(size_t vocabulary, size_t head)
            (vocabulary - head + SG_LIGHT_CHUNK - 1) / SG_LIGHT_CHUNK;
 }
 
-/* All updates of the rows that ask for nothing; the others are in `asking` then. */
+/* All updates of the rows that ask for nothing; the others are in `asking` then. counts are 0 before. */
 cudaError_t sg_cuda_light_queue_update(const sg_cuda_light_work &work, sg_cuda_stream *stream);
-/* The same for n rows that asked, with what the host gave them; `lacking` waits for the host. */
-cudaError_t sg_cuda_light_queue_serve(const sg_cuda_light_work &work, const sg_cuda_light_ask *asks,
-                                      size_t n, sg_cuda_stream *stream);
+/* The same for those in `asking`, with what the host gave them: counts->asking rows, at most n.
+ * `lacking` waits for the host. */
+cudaError_t sg_cuda_light_queue_serve(const sg_cuda_light_work &work, size_t n,
+                                      sg_cuda_stream *stream);
 
 /* Rows start from a prior. Each has room for `capacity` explicit tokens, at memory + its number * stride. fresh:
  * there was no row before. */

@@ -36,6 +36,17 @@ struct sg_cuda_light_rows {
     size_t shared_count, shared_room;
     void **held; /* device memory that lives as long as the rows */
     size_t held_count, held_room;
+    /* The last update, of which nobody knows yet whether all rows came to its end. What it works with
+     * stays where it is until then: here, and in the room of the desk. */
+    bool under_way;
+    sg_cuda_light_work work;
+    sg_cuda_room samples;
+    sg_cuda_light_counts *counts; /* on the device */
+    sg_cuda_light_counts
+        *told;               /* page-locked: the counts at its end, once it has been waited for */
+    sg_cuda_light_ask *asks; /* [states] */
+    bool starved;            /* there was no memory for rows that stopped in it */
+    sg_error shortage;
 };
 
 static inline sg_cuda_light_rows *light_of(const sg_light_rows *rows)
@@ -53,6 +64,24 @@ struct sg_cuda_light_call : sg_cuda_call {
         torn = false;
     }
     void *hold(size_t bytes, const char *what);
+    /* After a wait: gives rows that stopped in the update under way the memory that they lack, and waits until
+     * they are through. True when there were some: what has been asked meanwhile is to be asked again. */
+    bool finish();
+    /* Before anything that changes rows or needs their whole state. Waits if an update is under way. */
+    void settle()
+    {
+        if (!rows->under_way)
+            return;
+        wait();
+        (void)finish();
+    }
+    /* Asks, which waits; questions change nothing and have no part in the room. */
+    template <typename F> void look(const F &ask)
+    {
+        do
+            ask();
+        while (finish());
+    }
     /* The host's memory may be used again at once. */
     void up(void *there, const void *things, size_t bytes)
     {

@@ -11,7 +11,10 @@ const sg_cuda_desk_words words = {"making light rows", "the samples of light row
 
 sg_status status_of(const sg_light_rows *base, sg_error *error)
 {
-    return sg_cuda_light_call(base).say(error);
+    sg_cuda_light_call call(base);
+    if (call.rows->starved)
+        call.share(SG_ENOMEM, call.rows->shortage);
+    return call.say(error);
 }
 
 void release(sg_light_rows *base)
@@ -20,6 +23,9 @@ void release(sg_light_rows *base)
     rows->desk.end();
     for (size_t i = 0; i < rows->held_count; i++)
         sg_cuda_free(rows->held[i]);
+    sg_cuda_free(rows->samples.at);
+    if (rows->told && cudaFreeHost(rows->told) != cudaSuccess)
+        (void)cudaGetLastError();
     for (size_t i = 0; i < rows->shared_count; i++) {
         sg_light_prior_free(rows->shared[i].host);
         sg_cuda_free(rows->shared[i].there);
@@ -28,6 +34,7 @@ void release(sg_light_rows *base)
     free(rows->shared);
     free((void *)rows->held);
     free(rows->at);
+    free(rows->asks);
     free(rows);
 }
 
@@ -134,6 +141,7 @@ sg_status set_prior(sg_light_rows *base, size_t state, sg_light_prior *prior, sg
     sg_cuda_light_call call(base);
     sg_cuda_light_rows *rows = light_of(base);
     sg_cuda_light_memory *at = &rows->at[state];
+    call.settle();
     size_t which = call.fine() ? share_prior(call, prior) : 0;
     ensure_room(call, state, first_capacity(base, prior));
     if (call.fine())
@@ -151,6 +159,7 @@ sg_status set_prior(sg_light_rows *base, size_t state, sg_light_prior *prior, sg
 
 void copy_rows(sg_cuda_light_call &call, const sg_cuda_light_rows *from, sg_cuda_light_copy *copies)
 {
+    const char *doing = "copying light rows";
     sg_cuda_light_rows *rows = call.rows;
     size_t states = rows->base.config.states;
     for (size_t s = 0; s < states && call.fine(); s++) {
@@ -166,13 +175,13 @@ void copy_rows(sg_cuda_light_call &call, const sg_cuda_light_rows *from, sg_cuda
     }
     /* Rows that got other memory are without their tokens until the end of the copy. */
     call.torn = true;
-    call.up(call.there((sg_cuda_light_copy *)rows->desk.here), copies, states * sizeof *copies);
+    const sg_cuda_light_copy *there = call.put(states, copies);
+    call.send();
+    call.order(from->desk.stream, call.stream(), doing);
     if (call.fine())
-        call.check(sg_cuda_light_queue_copy(rows->row, from->row, states,
-                                            call.there((sg_cuda_light_copy *)rows->desk.here),
-                                            call.stream()),
-                   "copying light rows");
-    call.wait();
+        call.check(sg_cuda_light_queue_copy(rows->row, from->row, states, there, call.stream()),
+                   doing);
+    call.order(call.stream(), from->desk.stream, doing);
 }
 
 sg_status copy(sg_light_rows *base, const sg_light_rows *source, sg_error *error)
@@ -181,12 +190,13 @@ sg_status copy(sg_light_rows *base, const sg_light_rows *source, sg_error *error
     sg_status status = SG_OK;
     {
         sg_cuda_light_call from(source); /* what it does comes first */
-        from.wait();
+        from.settle();
         status = from.say(error);
     }
     if (status != SG_OK)
         return status;
     sg_cuda_light_call call(base);
+    call.settle();
     sg_cuda_light_copy *copies = (sg_cuda_light_copy *)calloc(states, sizeof *copies);
     if (call.fine() && !copies)
         call.status = sg_fail(&call.error, SG_ENOMEM, "not enough memory to copy %zu rows", states);
@@ -266,6 +276,7 @@ size_t save(const sg_light_rows *base, void *to)
 {
     sg_cuda_light_call call(base);
     sg_light_rows *host = nullptr;
+    call.settle();
     if (call.fine())
         call.status = sg_cpu_light_alloc(&host, &base->config, base->prior, &call.error);
     for (size_t s = 0; s < base->config.states && call.fine(); s++)
@@ -279,6 +290,7 @@ sg_status load(sg_light_rows *base, const void *from, size_t size, sg_error *err
 {
     sg_cuda_light_call call(base);
     sg_light_rows *host = nullptr;
+    call.settle();
     if (call.fine())
         call.status = sg_cpu_light_alloc(&host, &base->config, base->prior, &call.error);
     sg_status status = call.fine() ? sg_light_rows_load(host, from, size, error) : SG_OK;
@@ -293,6 +305,7 @@ sg_light_report report(const sg_light_rows *base, size_t state)
 {
     sg_cuda_light_call call(base);
     sg_cuda_light_row image = sg_cuda_light_row();
+    call.settle();
     call.down(&image, light_of(base)->row + state, sizeof image);
     if (!call.fine())
         image.row.bound = (double)NAN;
@@ -333,6 +346,10 @@ void start_rows(sg_cuda_light_rows *rows)
         call.status = sg_cuda_describe(&facts, &call.error);
     if (call.fine())
         call.status = rows->desk.start(&call.error);
+    if (call.fine())
+        call.check(cudaMallocHost((void **)&rows->told, sizeof *rows->told),
+                   "taking page-locked memory");
+    rows->counts = (sg_cuda_light_counts *)call.hold(sizeof *rows->counts, what);
     rows->row = (sg_cuda_light_row *)call.hold(states * sizeof *rows->row, what);
     char *memory = (char *)call.hold(states * stride, what);
     if (call.fine())
@@ -359,9 +376,13 @@ extern "C" sg_status sg_cuda_light_alloc(sg_light_rows **rows, const sg_light_co
 {
     *rows = nullptr;
     sg_cuda_light_rows *made = (sg_cuda_light_rows *)calloc(1, sizeof *made);
-    if (made)
+    if (made) {
         made->at = (sg_cuda_light_memory *)calloc(config->states, sizeof *made->at);
-    if (!made || !made->at) {
+        made->asks = (sg_cuda_light_ask *)calloc(config->states, sizeof *made->asks);
+    }
+    if (!made || !made->at || !made->asks) {
+        free(made ? made->at : nullptr);
+        free(made ? made->asks : nullptr);
         free(made);
         return sg_fail(error, SG_ENOMEM, "%zu states need more memory than this machine gives",
                        config->states);

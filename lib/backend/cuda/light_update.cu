@@ -115,7 +115,7 @@ __global__ void __launch_bounds__(ROWS_OF_A_BLOCK *SG_WARP) run_rows(sg_cuda_lig
     if (need == SG_LIGHT_NOTHING || !SG_TEAM_LEADS)
         return;
     work.jobs[s].need = need;
-    list(work.asking, &work.counts->asking, {s, 0, nullptr, 0, false});
+    list(work.asking, &work.counts->asking, {s, 0, nullptr, 0});
 }
 
 /* ---- Rows that asked ---- */
@@ -157,7 +157,7 @@ __device__ void finish_row(const sg_cuda_light_work &work, size_t s, double *sum
             if (threadIdx.x == 0) {
                 job->need = need;
                 list(work.lacking, &work.counts->lacking,
-                     {s, room_for_tokens ? job->update.wanted : 0, nullptr, 0, job->carried});
+                     {s, room_for_tokens ? job->update.wanted : 0, nullptr, 0});
             }
             return;
         }
@@ -170,12 +170,11 @@ __device__ void finish_row(const sg_cuda_light_work &work, size_t s, double *sum
     }
 }
 
-__global__ void __launch_bounds__(LIGHT_THREADS)
-    serve_rows(sg_cuda_light_work work, const sg_cuda_light_ask *asks, size_t n)
+__global__ void __launch_bounds__(LIGHT_THREADS) serve_rows(sg_cuda_light_work work)
 {
     double *sums = work.sums + blockIdx.x * work.chunks * 2 * SG_LIGHT_TERMS;
-    for (size_t i = blockIdx.x; i < n; i += gridDim.x) {
-        const sg_cuda_light_ask &ask = asks[i];
+    for (size_t i = blockIdx.x; i < work.counts->asking; i += gridDim.x) {
+        const sg_cuda_light_ask &ask = work.asking[i];
         sg_cuda_light_row *one = &work.rows[ask.row];
         if (ask.memory && ask.capacity > 0)
             move_row(&one->row, ask.memory, ask.capacity);
@@ -195,9 +194,9 @@ cudaError_t sg_cuda_light_queue_update(const sg_cuda_light_work &work, sg_cuda_s
     return SG_LAUNCH(run_rows, (unsigned)blocks, ROWS_OF_A_BLOCK * SG_WARP, 0, stream, work);
 }
 
-cudaError_t sg_cuda_light_queue_serve(const sg_cuda_light_work &work, const sg_cuda_light_ask *asks,
-                                      size_t n, sg_cuda_stream *stream)
+cudaError_t sg_cuda_light_queue_serve(const sg_cuda_light_work &work, size_t n,
+                                      sg_cuda_stream *stream)
 {
     unsigned blocks = n < work.blocks ? (unsigned)n : work.blocks;
-    return SG_LAUNCH(serve_rows, blocks, LIGHT_THREADS, 0, stream, work, asks, n);
+    return SG_LAUNCH(serve_rows, blocks, LIGHT_THREADS, 0, stream, work);
 }

@@ -58,11 +58,13 @@ void sg_cuda_rows_draw(const sg_rows *base, size_t first, size_t count, size_t n
                        const double *uniforms, int32_t *tokens, double *log_prob)
 {
     sg_cuda_rows_call call(base);
-    call.draw(count * n, uniforms, tokens, log_prob,
+    size_t cells = count * n;
+    call.draw(cells, uniforms, tokens, log_prob,
               [&](const double *u, int32_t *drawn, double *numbers) {
                   return sg_cuda_rows_queue_draw(call.rows->table, {first, count}, n, u, drawn,
                                                  numbers, call.stream());
               });
+    call.blank_draws_unless_fine(cells, tokens, log_prob);
 }
 
 void sg_cuda_rows_log_prob(const sg_rows *base, size_t first, size_t count, size_t n,
