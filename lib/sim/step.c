@@ -1,12 +1,21 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <math.h>
+#include <string.h>
 
 #include "objective/rule.h"
 #include "sim/run.h"
 #include "sim/statistics.h"
 
+/* Is logp_old what the policy would say now, bit by bit? No step has been taken since the rollout, and in a table a
+ * token's probability does not depend on what else is asked for. */
+static bool is_as_drawn(const sg_run *run, size_t step)
+{
+    size_t steps = (size_t)(run->config->update.minibatches * run->config->update.epochs);
+    return (step - 1) % steps == 0 && run->config->policy.kind == SG_POLICY_TABULAR;
+}
+
 /* Gather minibatch k of the shuffled rollout and what the current policy says about it. */
-static sg_status gather(sg_run *run, size_t k, sg_error *error)
+static sg_status gather(sg_run *run, size_t step, size_t k, sg_error *error)
 {
     sg_batch *batch = run->batch;
     double cap = run->config->update.mismatch_cap;
@@ -26,7 +35,11 @@ static sg_status gather(sg_run *run, size_t k, sg_error *error)
         }
     }
     const sg_policy_methods *methods = run->policy->methods;
-    sg_status status = methods->log_prob(run->policy, &run->minibatch, batch->logp_new, error);
+    sg_status status = SG_OK;
+    if (is_as_drawn(run, step))
+        memcpy(batch->logp_new, batch->logp_old, batch->tokens * sizeof *batch->logp_new);
+    else
+        status = methods->log_prob(run->policy, &run->minibatch, batch->logp_new, error);
     if (status == SG_OK && run->reference != NULL)
         status = methods->log_prob(run->reference, &run->minibatch, batch->logp_ref, error);
     return status;
@@ -144,16 +157,18 @@ static sg_record *new_record(sg_run *run, size_t rollout, size_t step, double ex
     return record;
 }
 
-/* The exact reward of a table tells by itself when it is no policy any more. That of a net costs more
- * than a step: it is asked for where it is observed, and else the log-probabilities tell. */
-static bool always_knows_reward(const sg_run *run)
+/* What tells that a policy is none any more? Log-probabilities do, in a table as well as in a net: every minibatch
+ * has a sample of every row, and where a row's total is NaN all of its probabilities are. A tree has rows that no
+ * sample visits, so there the exact reward tells. Elsewhere that is asked for where it is observed only: it costs
+ * more than a step of a net, and a wait for a table on a device. */
+static bool reward_tells(const sg_run *run)
 {
-    return run->policy->exact_reward && run->config->policy.kind != SG_POLICY_NET;
+    return run->policy->exact_reward && run->config->policy.kind == SG_POLICY_TREE;
 }
 
 static bool is_finite(const sg_run *run)
 {
-    for (size_t i = 0; i < run->batch->tokens && !always_knows_reward(run); i++)
+    for (size_t i = 0; i < run->batch->tokens && !reward_tells(run); i++)
         if (run->batch->mask[i] && isnan(run->batch->logp_new[i]))
             return false;
     return true;
@@ -217,10 +232,10 @@ sg_status sg_run_step(sg_run *run, size_t rollout, size_t step, size_t k, bool *
     bool observed = evaluated || (step - 1) % (size_t)run->config->run.observe_every == 0 ||
                     step == (size_t)run->config->run.steps;
     sg_status status = SG_OK;
-    if (observed || always_knows_reward(run))
+    if (observed || reward_tells(run))
         status = sg_run_expected_reward(run, &expected, error);
     if (status == SG_OK)
-        status = gather(run, k, error);
+        status = gather(run, step, k, error);
     if (status == SG_OK && !(isfinite(expected) && is_finite(run))) {
         end_early(run, rollout, step);
         *alive = false;
