@@ -328,7 +328,8 @@ inline bool sg_cuda_call::grow(sg_cuda_room *one, size_t bytes)
     if (!fine() || bytes <= one->bytes)
         return fine();
     size_t size = sg_cuda_power_of_two(bytes);
-    wait(desk->words->computing);
+    if (one->at)
+        wait(desk->words->computing);
     sg_cuda_free(one->at);
     *one = {nullptr, 0};
     if (fine())

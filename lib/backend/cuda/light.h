@@ -131,7 +131,9 @@ cudaError_t sg_cuda_light_queue_draw(const sg_cuda_light_row *rows, size_t count
 cudaError_t sg_cuda_light_queue_log_prob(const sg_cuda_light_row *rows, size_t count, size_t n,
                                          const int32_t *tokens, double *log_prob,
                                          sg_cuda_stream *stream);
+/* counts: of the last update of these rows, as it ended. */
 cudaError_t sg_cuda_light_queue_observe(sg_cuda_light_row *rows, size_t count,
+                                        const sg_cuda_light_counts *counts,
                                         sg_row_observation *observation, sg_cuda_stream *stream);
 cudaError_t sg_cuda_light_queue_collision(const sg_cuda_light_row *rows, size_t count,
                                           double *collision, sg_cuda_stream *stream);

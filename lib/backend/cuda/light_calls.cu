@@ -57,13 +57,16 @@ void sg_cuda_light_observe(const sg_light_rows *base, size_t first, size_t count
                            sg_row_observation *observation)
 {
     sg_cuda_light_call call(base);
+    auto queue = [&](sg_row_observation *there) {
+        return sg_cuda_light_queue_observe(call.rows->row + first, count, call.rows->counts, there,
+                                           call.stream());
+    };
     if (count == 0)
         return;
-    call.settle(); /* it finds extremes, which are those of rows between two updates */
-    if (call.open(sg_cuda_bytes<sg_row_observation>(count), 0))
-        call.answer(count, observation, "observing light rows", [&](sg_row_observation *there) {
-            return sg_cuda_light_queue_observe(call.rows->row + first, count, there, call.stream());
-        });
+    call.look([&]() {
+        if (call.open(sg_cuda_bytes<sg_row_observation>(count), 0))
+            call.answer(count, observation, "observing light rows", queue);
+    });
     double nan = (double)NAN;
     for (size_t s = 0; s < count && !call.fine(); s++)
         observation[s] = {nan, nan, nan, nan, nan, nan, nan, 0};

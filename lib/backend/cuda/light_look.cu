@@ -123,10 +123,13 @@ __global__ void __launch_bounds__(LOOK_THREADS)
             sg_light_row_mass(&rows[state[k]].row, start[k + 1] - start[k], tokens + start[k]);
 }
 
-__global__ void __launch_bounds__(LIGHT_THREADS) know_extremes(sg_cuda_light_row *rows)
+/* Of rows between two updates only: what one that stopped in the middle would find is not what its update
+ * would. */
+__global__ void __launch_bounds__(LIGHT_THREADS)
+    know_extremes(sg_cuda_light_row *rows, const sg_cuda_light_counts *counts)
 {
     sg_light_row *row = &rows[blockIdx.x].row;
-    bool known = sg_light_row_extremes_known(row);
+    bool known = counts->lacking > 0 || sg_light_row_extremes_known(row);
     if (!__syncthreads_or(known))
         find_extremes(row);
 }
@@ -198,9 +201,11 @@ cudaError_t sg_cuda_light_queue_log_prob(const sg_cuda_light_row *rows, size_t c
 }
 
 cudaError_t sg_cuda_light_queue_observe(sg_cuda_light_row *rows, size_t count,
+                                        const sg_cuda_light_counts *counts,
                                         sg_row_observation *observation, sg_cuda_stream *stream)
 {
-    cudaError_t code = SG_LAUNCH(know_extremes, (unsigned)count, LIGHT_THREADS, 0, stream, rows);
+    cudaError_t code =
+        SG_LAUNCH(know_extremes, (unsigned)count, LIGHT_THREADS, 0, stream, rows, counts);
     return code != cudaSuccess
                ? code
                : LAUNCH_EACH(observe_rows, count, LOOK_ROWS, stream, rows, count, observation);

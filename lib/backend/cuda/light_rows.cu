@@ -351,6 +351,7 @@ void start_rows(sg_cuda_light_rows *rows)
                    "taking page-locked memory");
     rows->counts = (sg_cuda_light_counts *)call.hold(sizeof *rows->counts, what);
     rows->row = (sg_cuda_light_row *)call.hold(states * sizeof *rows->row, what);
+    call.zero(rows->counts, sizeof *rows->counts);
     char *memory = (char *)call.hold(states * stride, what);
     if (call.fine())
         which = share_prior(call, rows->base.prior);
