@@ -141,6 +141,24 @@ START_TEST(a_light_table_follows_a_dense_one)
 }
 END_TEST
 
+/* The reward of a prompt whose numbers are lost is no number either; that of the other one still is. */
+START_TEST(a_reward_knows_when_a_table_is_no_policy_any_more)
+{
+    sg_policy *policy = policy_of(_i);
+    sg_reward reward = {.states = 3, .next = parity, .value = value};
+    sg_policy_step how = {.optimizer = {.kind = SG_SGD, .lr = 0.3}, .time = 1};
+    double expected[PROMPTS];
+    answers a;
+    make_answers(&a, 1);
+    a.pushes[0] = NAN; /* at the first token of prompt 0 */
+    ck_assert(!policy->methods->update(policy, &how, &a.r, a.pushes, NULL, NULL));
+    ck_assert(!policy->methods->expected_reward(policy, &reward, expected, NULL));
+    ck_assert(isnan(expected[0]));
+    ck_assert(expected[1] > 0);
+    sg_policy_free(policy);
+}
+END_TEST
+
 /* Clones, copies and saved policies go on alike, to the bit. */
 START_TEST(copies_of_a_light_table_continue_alike)
 {
@@ -304,6 +322,7 @@ Suite *light_policy_suite(void)
     TCase *tests = tcase_create("light_policy");
     tcase_set_timeout(tests, 30);
     tcase_add_loop_test(tests, a_light_table_follows_a_dense_one, 0, 3);
+    tcase_add_loop_test(tests, a_reward_knows_when_a_table_is_no_policy_any_more, 0, 2);
     tcase_add_loop_test(tests, copies_of_a_light_table_continue_alike, 0, 3);
     tcase_add_loop_test(tests, simulations_agree_while_every_token_is_heavy, 0, 5);
     tcase_add_test(tests, learning_is_the_same_in_the_mean);

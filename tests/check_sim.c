@@ -438,6 +438,13 @@ START_TEST(a_run_that_stops_being_finite_ends_with_its_step)
     set(&config, "optimizer.kind=sgd");
     set(&config, "optimizer.lr=1e300");
     set(&config, "run.seeds=2");
+    if (_i > 0) { /* its reward has states */
+        set(&config, "task.kind=mixed");
+        set(&config, "task.prompts=4");
+        set(&config, "task.reward=all");
+    }
+    if (_i == 2)
+        set(&config, "run.observe_every=5");
     sg_table *table = simulate(&config);
     double early = meta(table, "ended_early");
     ck_assert_double_eq(early, 2);
@@ -558,7 +565,7 @@ Suite *sim_suite(void)
     suite_add_tcase(suite, laws);
     TCase *ends = tcase_create("ends");
     tcase_set_timeout(ends, 60);
-    tcase_add_test(ends, a_run_that_stops_being_finite_ends_with_its_step);
+    tcase_add_loop_test(ends, a_run_that_stops_being_finite_ends_with_its_step, 0, 3);
     tcase_add_test(ends, progress_reaches_one_and_cancel_keeps_finished_runs);
     tcase_add_test(ends, every_column_is_described_and_present);
     tcase_add_test(ends, a_configuration_that_does_not_fit_is_refused);

@@ -28,8 +28,8 @@ static double expect_states(const sg_reward *reward, size_t prompt, size_t lengt
         memset(next, 0, (size_t)reward->states * sizeof *next);
         for (int32_t token = 0; token < (int32_t)head; token++) {
             for (int32_t s = 0; s < reward->states; s++) {
-                int32_t to = here[s] > 0 ? reward->next(reward->context, prompt, t, s, token)
-                                         : SG_REWARD_LOST;
+                int32_t to = here[s] != 0 ? reward->next(reward->context, prompt, t, s, token)
+                                          : SG_REWARD_LOST;
                 if (to != SG_REWARD_LOST)
                     next[to] += here[s] * mass[token];
             }
@@ -37,7 +37,7 @@ static double expect_states(const sg_reward *reward, size_t prompt, size_t lengt
         memcpy(here, next, (size_t)reward->states * sizeof *here);
     }
     for (int32_t s = 0; s < reward->states; s++)
-        expected += here[s] > 0 ? here[s] * reward->value(reward->context, prompt, s) : 0;
+        expected += here[s] != 0 ? here[s] * reward->value(reward->context, prompt, s) : 0;
     return expected;
 }
 
