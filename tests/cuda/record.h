@@ -33,8 +33,10 @@ static inline void see_numbers(record *seen, const double *x, size_t n)
 }
 
 /* Things that are made of doubles; counts among them are small, and no NaN as such. */
-#define see_doubles(seen, things, bytes)                                                           \
-    see_numbers(seen, (const double *)(const void *)(things), (bytes) / sizeof(double))
+static inline void see_doubles(record *seen, const void *things, size_t bytes)
+{
+    see_numbers(seen, things, bytes / sizeof(double));
+}
 
 /* Ends the two records. */
 static inline void assert_same_records(record *cpu, record *device, const char *what, int which)
