@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* W1 on a CUDA device: the arrays stay there, a repetition is a few launches. */
+/* W1 on a CUDA device: the arrays stay there, a repetition is a few launches. Repetitions take several sets of arrays by
+ * turns, so that the memory is measured and not the L2 cache. */
 #include <stdlib.h>
 
 #include "backend/cuda/gates.h"
 #include "cli/bench_gates.h"
 
+enum { MOST_SETS = 8 };
+static const double LEAST_BYTES = 256e6; /* of all sets: four times the largest cache */
+
+typedef struct arrays {
+    float *in, *advantage, *value, *slope; /* in: ratios, or log-ratios of sequences */
+} arrays;
+
 typedef struct on_device {
     bench_gates_data *host;
     sg_cuda_stream *stream;
     size_t *start;
-    float *in, *advantage, *value, *slope; /* in: ratios, or log-ratios of sequences */
+    arrays set[MOST_SETS];
+    size_t sets, next;
     void *room;
     sg_cuda_long_sequences longer;
 } on_device;
@@ -20,10 +29,12 @@ static void release(void *context)
     if (!data)
         return;
     sg_cuda_free(data->start);
-    sg_cuda_free(data->in);
-    sg_cuda_free(data->advantage);
-    sg_cuda_free(data->value);
-    sg_cuda_free(data->slope);
+    for (size_t k = 0; k < data->sets; k++) {
+        sg_cuda_free(data->set[k].in);
+        sg_cuda_free(data->set[k].advantage);
+        sg_cuda_free(data->set[k].value);
+        sg_cuda_free(data->set[k].slope);
+    }
     sg_cuda_free(data->room);
     sg_cuda_long_sequences_free(&data->longer);
     sg_cuda_stream_free(data->stream);
@@ -33,18 +44,19 @@ static void release(void *context)
 
 static sg_status queue(void *context, sg_error *error)
 {
-    const on_device *data = context;
+    on_device *data = context;
     const bench_gates_data *host = data->host;
+    const arrays *a = &data->set[data->next++ % data->sets];
     if (host->kind == BENCH_STATISTICS)
-        return sg_cuda_gates_queue_statistics(host->objectives, host->objective, host->n, data->in,
-                                              data->advantage, data->room, data->stream, error);
+        return sg_cuda_gates_queue_statistics(host->objectives, host->objective, host->n, a->in,
+                                              a->advantage, data->room, data->stream, error);
     if (host->kind == BENCH_SEQUENCES)
-        return sg_cuda_gates_queue_sequences(
-            host->objective, host->sequences, data->start, data->in, data->advantage, data->value,
-            host->by_row ? data->slope : NULL, host->by_row ? NULL : data->slope, &data->longer,
-            data->stream, error);
-    return sg_cuda_gates_queue(host->objective, host->n, data->in, data->advantage, data->value,
-                               data->slope, data->stream, error);
+        return sg_cuda_gates_queue_sequences(host->objective, host->sequences, data->start, a->in,
+                                             a->advantage, a->value, host->by_row ? a->slope : NULL,
+                                             host->by_row ? NULL : a->slope, &data->longer,
+                                             data->stream, error);
+    return sg_cuda_gates_queue(host->objective, host->n, a->in, a->advantage, a->value, a->slope,
+                               data->stream, error);
 }
 
 /* An array of the device, filled from the host's unless that is NULL. */
@@ -66,39 +78,50 @@ static sg_status put_floats(float **array, const float *from, size_t n, const on
     return status;
 }
 
-static sg_status put_all(on_device *data, sg_error *error)
+static sg_status put_set(on_device *data, arrays *a, sg_error *error)
 {
     const bench_gates_data *host = data->host;
     bool sequences = host->kind == BENCH_SEQUENCES;
     size_t outer = sequences ? host->sequences : host->n;
+    sg_status status =
+        put_floats(&a->in, sequences ? host->log_ratio : host->ratio, host->n, data, error);
+    if (status == SG_OK)
+        status = put_floats(&a->advantage, sequences ? host->sequence_advantage : host->advantage,
+                            outer, data, error);
+    if (host->kind == BENCH_STATISTICS)
+        return status;
+    if (status == SG_OK)
+        status = put_floats(&a->value, NULL, outer, data, error);
+    if (status == SG_OK)
+        status = put_floats(&a->slope, NULL, host->by_row ? outer : host->n, data, error);
+    return status;
+}
+
+static sg_status put_all(on_device *data, sg_error *error)
+{
+    const bench_gates_data *host = data->host;
+    bool sequences = host->kind == BENCH_SEQUENCES;
+    size_t arrays_of_tokens = host->kind == BENCH_TOKENS ? 4 : host->by_row ? 1 : 2;
+    double bytes = (double)(arrays_of_tokens * host->n * sizeof(float)); /* of a set */
     void *start = NULL;
     sg_status status = sg_cuda_stream_alloc(&data->stream, error);
-    if (status == SG_OK)
-        status =
-            put_floats(&data->in, sequences ? host->log_ratio : host->ratio, host->n, data, error);
-    if (status == SG_OK)
-        status =
-            put_floats(&data->advantage, sequences ? host->sequence_advantage : host->advantage,
-                       outer, data, error);
+    do {
+        if (status == SG_OK)
+            status = put_set(data, &data->set[data->sets++], error);
+    } while (status == SG_OK && data->sets < MOST_SETS && (double)data->sets * bytes < LEAST_BYTES);
     if (status == SG_OK && sequences)
-        status = put(&start, host->start, (outer + 1) * sizeof *host->start, data, error);
+        status = put(&start, host->start, (host->sequences + 1) * sizeof *host->start, data, error);
     data->start = start;
     if (status == SG_OK && sequences)
-        status =
-            sg_cuda_long_sequences_find(&data->longer, outer, host->start, data->stream, error);
-    if (host->kind == BENCH_STATISTICS) {
-        if (status == SG_OK)
-            status = put(&data->room, NULL,
-                         sg_cuda_gates_statistics_bytes(host->objectives, host->n), data, error);
-        return status ? status
-                      : sg_cuda_gates_prepare_statistics(host->objectives, host->objective, host->n,
-                                                         data->room, data->stream, error);
-    }
-    if (status == SG_OK)
-        status = put_floats(&data->value, NULL, outer, data, error);
-    if (status == SG_OK)
-        status = put_floats(&data->slope, NULL, host->by_row ? outer : host->n, data, error);
-    return status;
+        status = sg_cuda_long_sequences_find(&data->longer, host->sequences, host->start,
+                                             data->stream, error);
+    if (host->kind != BENCH_STATISTICS || status != SG_OK)
+        return status;
+    status = put(&data->room, NULL, sg_cuda_gates_statistics_bytes(host->objectives, host->n), data,
+                 error);
+    return status ? status
+                  : sg_cuda_gates_prepare_statistics(host->objectives, host->objective, host->n,
+                                                     data->room, data->stream, error);
 }
 
 static sg_status fetch(const on_device *data, sg_error *error)
@@ -109,11 +132,11 @@ static sg_status fetch(const on_device *data, sg_error *error)
         return sg_cuda_gates_fetch_statistics(host->objectives, host->n, data->room,
                                               host->statistics, data->stream, error);
     size_t outer = sequences ? host->sequences : host->n;
-    sg_status status =
-        sg_cuda_from_device(host->value, data->value, outer * sizeof(float), data->stream, error);
+    sg_status status = sg_cuda_from_device(host->value, data->set[0].value, outer * sizeof(float),
+                                           data->stream, error);
     size_t slopes = host->by_row ? outer : host->n;
     return status ? status
-                  : sg_cuda_from_device(host->slope, data->slope, slopes * sizeof(float),
+                  : sg_cuda_from_device(host->slope, data->set[0].slope, slopes * sizeof(float),
                                         data->stream, error);
 }
 
