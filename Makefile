@@ -72,7 +72,8 @@ cuda_code := $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(lastword $(subst _
 cuda_libs := $(if $(cuda),-L$(cuda_home)/lib64 -L$(cuda_home)/lib -lcudart_static -ldl -lrt -lpthread)
 # No contraction here either: a device then gives the bits that a processor gives.
 NVCCFLAGS ?= -O2 -g -lineinfo
-all_nvccflags = -std=c++17 $(NVCCFLAGS) --fmad=false $(cuda_code) -Ilib -I. -MMD -MP \
+# Device code is packed: unpacked it is five times the size of all the rest.
+all_nvccflags = -std=c++17 $(NVCCFLAGS) --fmad=false $(cuda_code) -Xfatbin -compress-all -Ilib -I. -MMD -MP \
 	$(if $(WERROR),-Werror all-warnings) \
 	-Xcompiler -fPIC,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics,-ffp-contract=off,-Wall,-Wextra \
 	-DSG_CUDA_ARCHITECTURES='"$(CUDA_ARCH)"'
