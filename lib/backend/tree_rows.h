@@ -110,7 +110,8 @@ typedef struct sg_tree_rows_methods {
     size_t (*save)(const sg_tree_rows *rows, void *to);
     void (*load)(sg_tree_rows *rows, const void *from);
 
-    /* Draws responses by inverse CDF; no token of probability 0. */
+    /* Draws responses by inverse CDF; no token of probability 0. distorts: also through a sampler. */
+    bool distorts;
     sg_status (*walk)(const sg_tree_rows *rows, const sg_tree_walk *walk, sg_error *error);
     void (*log_prob)(const sg_tree_rows *rows, size_t n, const size_t *state, const int32_t *tokens,
                      double *log_prob);

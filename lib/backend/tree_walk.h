@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/sampler_math.h"
 #include "core/rng.h"
 
 /* How the states of a tree follow each other, for the CPU and a CUDA device. Those of one prompt are numbered as
@@ -51,11 +52,12 @@ SG_HD static inline size_t sg_tree_next(const sg_tree_paths *paths, size_t local
 typedef struct sg_tree_walk {
     const sg_tree_paths *paths;
     sg_address at;
-    size_t count, room;              /* responses; from one to the next in the arrays below */
+    const sg_row_sampler *sampler; /* NULL: none; otherwise log_prob is as policy/sampler.h says */
+    size_t count, room;            /* responses; from one to the next in the arrays below */
     const uint32_t *prompt, *sample; /* [count] */
     uint32_t *length;                /* [count] */
     int32_t *tokens;                 /* [count][room] */
-    double *log_prob;                /* [count][room], log pi */
+    double *log_prob;                /* [count][room] */
 } sg_tree_walk;
 
 #endif

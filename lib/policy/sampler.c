@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include "policy/sampler.h"
 
-#include <math.h>
-#include <string.h>
-
+#include "backend/sampler_math.h"
 #include "core/vec.h"
 
 sg_number_format sg_sampler_numbers(sg_sampler_format format)
@@ -44,20 +42,11 @@ static double weigh(const sg_sampler_row *row, double peak, double temperature, 
 {
     double sum = 0;
     for (size_t i = 0; i < row->n; i++)
-        weight[i] = (row->logits[i] - peak) / temperature;
+        weight[i] = sg_sampler_exponent(row->logits[i], peak, temperature);
     sg_vec_exp(row->n, weight, weight);
     for (size_t i = 0; i < row->n; i++)
         sum += weight[i];
     return sum;
-}
-
-/* Numbers in the order of their values. */
-static uint64_t key_of(double x)
-{
-    uint64_t bits;
-    x += 0.0; /* -0 is 0 */
-    memcpy(&bits, &x, sizeof bits);
-    return bits >> 63 ? ~bits : bits | UINT64_C(1) << 63;
 }
 
 /* The greatest logit, as its key, such that the tokens of at least this logit sum to `target` of
@@ -66,30 +55,23 @@ static uint64_t key_of(double x)
 static uint64_t least_kept(const sg_sampler_row *row, const double *mass, double target,
                            double *above)
 {
-    uint64_t prefix = 0, known = 0;
-    *above = 0;
-    for (int shift = 55; shift >= 0; shift -= 11) {
-        double sum[2048] = {0};
-        size_t lowest = 2047, bucket = 2048;
+    sg_sampler_search search = {0};
+    for (int shift = SG_SAMPLER_TOP; shift >= 0; shift -= SG_SAMPLER_BITS) {
+        double sum[SG_SAMPLER_BUCKETS] = {0};
+        size_t lowest = SG_SAMPLER_BUCKETS - 1;
         for (size_t i = 0; i < row->n; i++) {
-            uint64_t key = key_of(row->logits[i]);
-            size_t b = key >> shift & 2047;
+            uint64_t key = sg_sampler_key(row->logits[i]);
+            size_t b = sg_sampler_bucket(key, shift);
             double m = mass != NULL ? mass[i] : 1;
-            if ((key & known) != prefix || m == 0)
+            if ((key & search.known) != search.key || m == 0)
                 continue;
             sum[b] += m;
             lowest = b < lowest ? b : lowest;
         }
-        while (bucket-- > lowest && *above + sum[bucket] < target)
-            *above += sum[bucket];
-        if (bucket < lowest || bucket == SIZE_MAX) { /* rounding: all of them do not reach it */
-            bucket = lowest;
-            *above -= sum[bucket];
-        }
-        prefix |= (uint64_t)bucket << shift;
-        known |= (uint64_t)2047 << shift;
+        sg_sampler_descend(&search, shift, sum, lowest, target);
     }
-    return prefix;
+    *above = search.above;
+    return search.key;
 }
 
 /* Keeps the likeliest tokens until their weights, or their number, reach `target`; of equal ones the
@@ -100,10 +82,10 @@ static double truncate(const sg_sampler_row *row, bool by_number, double target)
     double left = -1; /* how many more tokens of exactly the least logit are kept */
     uint64_t least = least_kept(row, by_number ? NULL : weight, target, &above);
     for (size_t i = 0; i < row->n; i++) {
-        uint64_t key = key_of(row->logits[i]);
+        uint64_t key = sg_sampler_key(row->logits[i]);
         bool last = key == least && weight[i] > 0;
         if (last && left < 0)
-            left = fmax(1, ceil((target - above) / (by_number ? 1 : weight[i]) - 1e-9));
+            left = sg_sampler_ties(target, above, by_number ? 1 : weight[i]);
         bool keep = key > least || (last && left > 0);
         left -= last && left > 0;
         weight[i] = keep ? weight[i] : 0;
@@ -122,7 +104,7 @@ void sg_sampler_prepare(sg_sampler_row *row, const sg_sampler *sampler, sg_addre
     size_t best = likeliest(row);
     double peak = row->logits[best];
     double total = weigh(row, peak, 1, row->cumulated);
-    row->log_norm = peak + log(total);
+    row->log_norm = sg_sampler_log_total(peak, 1, total);
     row->greedy = sampler->temperature == 0 ? (int32_t)best : -1;
     if (row->greedy >= 0)
         return;
@@ -132,7 +114,7 @@ void sg_sampler_prepare(sg_sampler_row *row, const sg_sampler *sampler, sg_addre
         total = truncate(row, true, (double)sampler->top_k);
     if (sampler->top_p < 1)
         total = truncate(row, false, sampler->top_p * total);
-    row->log_total = peak / sampler->temperature + log(total);
+    row->log_total = sg_sampler_log_total(peak, sampler->temperature, total);
     for (size_t i = 1; i < row->n; i++)
         row->cumulated[i] += row->cumulated[i - 1];
 }

@@ -10,8 +10,8 @@ static sg_address address_of(const sg_policy_draw *draw)
     return (sg_address){.seed = draw->seed, .stream = draw->stream, .step = draw->step};
 }
 
-/* What is behind the sampler's distortion is drawn here, position by position: those that stand in the same
- * state see the same row. */
+/* What rows cannot distort is drawn here, position by position: responses that stand in the same state see the same
+ * row. */
 typedef struct traveller {
     size_t state, response;
 } traveller;
@@ -91,8 +91,14 @@ sg_status sg_tree_draw(sg_policy *policy, const sg_policy_draw *draw, const sg_r
                        double *log_prob, sg_error *error)
 {
     const sg_tree *tree = sg_tree_of(policy);
+    const sg_tree_rows_methods *methods = tree->rows->methods;
+    const sg_sampler *sampler = &draw->sampler;
+    bool plain = sg_sampler_is_plain(sampler);
+    sg_row_sampler distorted = {sampler->temperature, sampler->top_p, sampler->top_k,
+                                sg_sampler_numbers(sampler->format), sampler->raw};
     sg_tree_walk walk = {.paths = &tree->paths,
                          .at = address_of(draw),
+                         .sampler = plain ? NULL : &distorted,
                          .count = responses->count,
                          .room = responses->room,
                          .prompt = responses->prompt,
@@ -100,9 +106,9 @@ sg_status sg_tree_draw(sg_policy *policy, const sg_policy_draw *draw, const sg_r
                          .length = responses->length,
                          .tokens = responses->tokens,
                          .log_prob = log_prob};
-    return sg_sampler_is_plain(&draw->sampler)
-               ? tree->rows->methods->walk(tree->rows, &walk, error)
-               : draw_distorted(tree, draw, responses, log_prob, error);
+    if (plain || (methods->distorts && sampler->noise == 0))
+        return methods->walk(tree->rows, &walk, error);
+    return draw_distorted(tree, draw, responses, log_prob, error);
 }
 
 sg_status sg_tree_log_prob(sg_policy *policy, const sg_responses *responses, double *log_prob,

@@ -153,15 +153,15 @@ START_TEST(the_device_gives_the_bits_of_the_cpu)
 END_TEST
 
 /* Responses of an untrained tree, drawn once, in arrays with places that are not theirs. */
-static record draw_responses(sg_tree_shape shape, sg_backend_kind backend)
+static record draw_responses(sg_tree_shape shape, sg_sampler sampler, sg_backend_kind backend)
 {
-    enum { RESPONSES = 24, PLACES = 9 };
+    enum { RESPONSES = 16, PLACES = 9 };
     record seen = {0};
     uint32_t prompt[RESPONSES], sample[RESPONSES], length[RESPONSES];
     int32_t tokens[RESPONSES * PLACES];
     double log_prob[RESPONSES * PLACES], *logits = malloc(shape.vocabulary * sizeof *logits);
     sg_responses r = {RESPONSES, PLACES, prompt, sample, length, tokens};
-    sg_policy_draw how = {11, SG_STREAM_ROLLOUT, 3, SG_SAMPLER_PLAIN};
+    sg_policy_draw how = {11, SG_STREAM_ROLLOUT, 3, sampler};
     shape.backend = backend;
     for (uint32_t v = 0; v < shape.vocabulary; v++)
         logits[v] = v % 5 == 4 ? -INFINITY : normal(200, v) + (v < shape.head ? 4 : 0);
@@ -176,7 +176,7 @@ static record draw_responses(sg_tree_shape shape, sg_backend_kind backend)
     sg_policy *tree = tree_new(&shape, logits);
     for (size_t s = 0; s < 3; s++) {
         for (uint32_t v = 0; v < shape.vocabulary; v++)
-            logits[v] = 2 * normal(201 + (uint32_t)s, v);
+            logits[v] = s == 0 ? floor(3 * normal(201, v)) / 2 : 2 * normal(201 + (uint32_t)s, v);
         if (s < 2 || shape.shared_bias)
             sg_tree_set(tree, s < 2 ? s : SG_TREE_BIAS, logits);
     }
@@ -205,9 +205,42 @@ START_TEST(walks_are_those_of_the_cpu)
                                .branching = 1 + k % lengths[k % 4],
                                .precision = k % 2 ? SG_FP64 : SG_FP32,
                                .optimizer = SG_SGD};
-        record cpu = draw_responses(shape, SG_BACKEND_CPU);
-        record device = draw_responses(shape, SG_BACKEND_CUDA);
+        record cpu = draw_responses(shape, SG_SAMPLER_PLAIN, SG_BACKEND_CPU);
+        record device = draw_responses(shape, SG_SAMPLER_PLAIN, SG_BACKEND_CUDA);
         assert_same_records(&cpu, &device, "walk", (int)k);
+    }
+}
+END_TEST
+
+/* The root has many logits that are equal, so that the last tokens that are kept are told apart by their places. */
+START_TEST(distorted_walks_are_those_of_the_cpu)
+{
+    static const sg_sampler samplers[] = {
+        {.temperature = 0.7, .top_p = 1},
+        {.temperature = 1.5, .top_p = 1, .raw = true},
+        {.temperature = 0, .top_p = 1},
+        {.temperature = 0, .top_p = 1, .raw = true, .format = SG_SAMPLER_FP16},
+        {.temperature = 1, .top_p = 1, .format = SG_SAMPLER_BF16},
+        {.temperature = 1, .top_p = 1, .top_k = 1},
+        {.temperature = 0.9, .top_p = 1, .top_k = 20},
+        {.temperature = 1, .top_p = 0.8},
+        {.temperature = 1.2, .top_p = 0.5, .top_k = 30, .format = SG_SAMPLER_BF16, .raw = true},
+        {.temperature = 0.01, .top_p = 0.999, .top_k = 4000},
+        {.temperature = 1, .top_p = 0.9, .noise = 0.1}, /* the host's */
+    };
+    static const size_t vocabularies[] = {37, 1100, 2};
+    for (size_t k = 0; k < 2 * sizeof samplers / sizeof *samplers; k++) {
+        sg_tree_shape shape = {.prompts = 2,
+                               .length = 2,
+                               .vocabulary = vocabularies[k % 3],
+                               .head = 2,
+                               .shared_bias = k % 5 == 1,
+                               .precision = k % 2 ? SG_FP64 : SG_FP32,
+                               .optimizer = SG_SGD};
+        sg_sampler sampler = samplers[k % (sizeof samplers / sizeof *samplers)];
+        record cpu = draw_responses(shape, sampler, SG_BACKEND_CPU);
+        record device = draw_responses(shape, sampler, SG_BACKEND_CUDA);
+        assert_same_records(&cpu, &device, "distorted walk", (int)k);
     }
 }
 END_TEST
@@ -255,12 +288,12 @@ static record update_many(sg_tree_shape shape, sg_backend_kind backend)
 START_TEST(updates_of_many_states_are_those_of_the_cpu)
 {
     static const sg_optimizer_kind kinds[] = {SG_SGD, SG_ADAMW, SG_COUPLED_ADAM};
-    for (int k = 0; k < 6; k++) {
-        sg_tree_shape shape = {.prompts = 5,
+    for (int k = 0; k < 4; k++) {
+        sg_tree_shape shape = {.prompts = 3,
                                .length = 3,
-                               .vocabulary = k < 3 ? 100 : 1030,
+                               .vocabulary = k < 3 ? 100 : 1032,
                                .head = HEAD,
-                               .shared_bias = k != 4,
+                               .shared_bias = true,
                                .precision = k & 1 ? SG_FP64 : SG_FP32,
                                .optimizer = kinds[k % 3]};
         record cpu = update_many(shape, SG_BACKEND_CPU);
@@ -335,6 +368,7 @@ Suite *cuda_tree_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, the_device_gives_the_bits_of_the_cpu, SG_SGD, SG_COUPLED_ADAM + 1);
     tcase_add_test(tests, walks_are_those_of_the_cpu);
+    tcase_add_test(tests, distorted_walks_are_those_of_the_cpu);
     tcase_add_test(tests, updates_of_many_states_are_those_of_the_cpu);
     tcase_add_test(tests, a_saved_tree_moves_between_backends);
     tcase_add_test(tests, a_simulation_is_that_of_the_cpu);

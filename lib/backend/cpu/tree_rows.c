@@ -245,8 +245,11 @@ static void release(sg_tree_rows *rows)
 }
 
 static const sg_tree_rows_methods methods = {
-    release, NULL, fill, read_row,         write_row,   logits_of_state, copy,
-    forget,  save, load, sg_cpu_tree_walk, log_prob_of, observe,         sg_cpu_tree_update,
+    release,     NULL,      fill,
+    read_row,    write_row, logits_of_state,
+    copy,        forget,    save,
+    load,        false,     sg_cpu_tree_walk,
+    log_prob_of, observe,   sg_cpu_tree_update,
 };
 
 static const sg_tree_kernels *select_kernels(void)

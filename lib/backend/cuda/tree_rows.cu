@@ -252,6 +252,7 @@ void walk_piece(tree_call &c, const sg_tree_walk *asked, piece p)
         sg_tree_walk there = *asked;
         sg_tree_paths paths = *asked->paths;
         there.paths = nullptr;
+        there.sampler = nullptr;
         there.count = n;
         there.prompt = c.put(n, asked->prompt + p.first);
         there.sample = c.put(n, asked->sample + p.first);
@@ -264,8 +265,9 @@ void walk_piece(tree_call &c, const sg_tree_walk *asked, piece p)
         there.tokens = c.there(p.found.tokens);
         there.length = c.there(p.found.length);
         if (c.fine())
-            c.check(sg_cuda_tree_queue_walk(c.tree->table, paths, there, c.stream()),
-                    "drawing responses");
+            c.check(
+                sg_cuda_tree_queue_walk(c.tree->table, paths, there, asked->sampler, c.stream()),
+                "drawing responses");
         char *here = (char *)p.found.log_prob;
         c.bring_to(here, c.there(here), answers);
     }
@@ -393,8 +395,8 @@ void release(sg_tree_rows *rows)
 }
 
 const sg_tree_rows_methods methods = {
-    release, status_of, fill, read_row, write_row,   logits_of, copy,
-    forget,  save,      load, walk,     log_prob_of, observe,   update,
+    release, status_of, fill, read_row, write_row,   logits_of, copy,   forget,
+    save,    load,      true, walk,     log_prob_of, observe,   update,
 };
 
 /* Gives the arrays of the table their places in the block. */

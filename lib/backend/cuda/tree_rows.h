@@ -53,9 +53,10 @@ cudaError_t sg_cuda_tree_queue_read(const sg_cuda_tree_table &tree, const void *
                                     bool with_bias, double *numbers, sg_cuda_stream *stream);
 cudaError_t sg_cuda_tree_queue_write(const sg_cuda_tree_table &tree, size_t row,
                                      const double *theta, sg_cuda_stream *stream);
-/* All of it but `room`: responses have paths->length places each. */
+/* All of it but `room`: responses have paths.length places each. sampler: of the host, or NULL. */
 cudaError_t sg_cuda_tree_queue_walk(const sg_cuda_tree_table &tree, const sg_tree_paths &paths,
-                                    const sg_tree_walk &walk, sg_cuda_stream *stream);
+                                    const sg_tree_walk &walk, const sg_row_sampler *sampler,
+                                    sg_cuda_stream *stream);
 cudaError_t sg_cuda_tree_queue_log_prob(const sg_cuda_tree_table &tree, size_t n,
                                         const size_t *state, const int32_t *tokens,
                                         double *log_prob, sg_cuda_stream *stream);

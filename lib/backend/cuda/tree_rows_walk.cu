@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 /* Walks through a tree's rows on the device: a block takes a response from its root to its end. */
-#include "backend/cuda/tree_rows_kernels.h"
+#include "backend/cuda/tree_rows_sample.h"
 
 namespace
 {
@@ -78,12 +78,13 @@ __device__ int32_t draw_token(const sg_cuda_tree_table &tree, size_t state, doub
     return room->token;
 }
 
-template <typename real>
-__global__ void __launch_bounds__(TREE_THREADS)
-    walk_responses(sg_cuda_tree_table tree, sg_tree_paths paths, sg_tree_walk walk)
+/* Response i of the walk, whose tokens come from draw(state, u, &log_prob), which has the log-probability for thread 0
+ * alone. */
+template <typename function>
+__device__ void walk_response(const sg_tree_paths &paths, const sg_tree_walk &walk, size_t i,
+                              function draw)
 {
-    __shared__ walk_room room;
-    size_t i = blockIdx.x, local = 0, root = walk.prompt[i] * paths.per_prompt;
+    size_t local = 0, root = walk.prompt[i] * paths.per_prompt;
     sg_address at = walk.at;
     at.prompt = walk.prompt[i];
     at.sample = walk.sample[i];
@@ -91,7 +92,7 @@ __global__ void __launch_bounds__(TREE_THREADS)
     for (bool ended = false; said < paths.length && !ended; said++) {
         double log_prob;
         at.token = said;
-        int32_t token = draw_token<real>(tree, root + local, sg_rng_uniform(at), &room, &log_prob);
+        int32_t token = draw(root + local, sg_rng_uniform(at), &log_prob);
         if (threadIdx.x == 0) {
             walk.tokens[i * paths.length + said] = token;
             walk.log_prob[i * paths.length + said] = log_prob;
@@ -104,10 +105,35 @@ __global__ void __launch_bounds__(TREE_THREADS)
         walk.length[i] = said;
 }
 
+template <typename real>
+__global__ void __launch_bounds__(TREE_THREADS)
+    walk_plain(sg_cuda_tree_table tree, sg_tree_paths paths, sg_tree_walk walk)
+{
+    __shared__ walk_room room;
+    walk_response(paths, walk, blockIdx.x, [&](size_t state, double u, double *log_prob) {
+        return draw_token<real>(tree, state, u, &room, log_prob);
+    });
+}
+
+template <typename real>
+__global__ void __launch_bounds__(TREE_THREADS)
+    walk_distorted(sg_cuda_tree_table tree, sg_tree_paths paths, sg_tree_walk walk,
+                   sg_row_sampler sampler)
+{
+    __shared__ sample_room room;
+    walk_response(paths, walk, blockIdx.x, [&](size_t state, double u, double *log_prob) {
+        row_sampling<real> row(tree, sampler, state, &room);
+        return row.draw(u, log_prob);
+    });
+}
+
 } // namespace
 
 cudaError_t sg_cuda_tree_queue_walk(const sg_cuda_tree_table &tree, const sg_tree_paths &paths,
-                                    const sg_tree_walk &walk, sg_cuda_stream *stream)
+                                    const sg_tree_walk &walk, const sg_row_sampler *sampler,
+                                    sg_cuda_stream *stream)
 {
-    return SG_LAUNCH_TREE(tree, walk_responses, walk.count, stream, tree, paths, walk);
+    return sampler ? SG_LAUNCH_TREE(tree, walk_distorted, walk.count, stream, tree, paths, walk,
+                                    *sampler)
+                   : SG_LAUNCH_TREE(tree, walk_plain, walk.count, stream, tree, paths, walk);
 }

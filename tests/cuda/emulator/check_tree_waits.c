@@ -39,6 +39,7 @@ static void assert_waits(sg_policy *tree, sg_optimizer_kind kind, double clip_no
     sg_policy_step step = {
         .optimizer = {kind, 0.1, 0.9, 0.99, 1e-8, 0.1}, .time = 1, .clip_norm = clip_norm};
     sg_policy_draw how = {1, SG_STREAM_ROLLOUT, 1, SG_SAMPLER_PLAIN};
+    sg_policy_draw distorted = {1, SG_STREAM_ROLLOUT, 2, {.temperature = 0.5, .top_p = 1}};
     sg_policy_change change;
     sg_policy_observation look;
     for (uint32_t i = 0; i < COUNT; i++) {
@@ -51,6 +52,8 @@ static void assert_waits(sg_policy *tree, sg_optimizer_kind kind, double clip_no
                      SG_OK); /* waits for the filling, too */
     size_t at = sg_emulator_waits();
     ck_assert_int_eq(m->draw(tree, &how, &r, log_prob, NULL), SG_OK);
+    ck_assert_uint_eq(waits_since(&at), 1);
+    ck_assert_int_eq(m->draw(tree, &distorted, &r, log_prob, NULL), SG_OK);
     ck_assert_uint_eq(waits_since(&at), 1);
     ck_assert_int_eq(m->log_prob(tree, &r, log_prob, NULL), SG_OK);
     ck_assert_uint_eq(waits_since(&at), 1);
