@@ -212,6 +212,41 @@ START_TEST(walks_are_those_of_the_cpu)
 }
 END_TEST
 
+/* More tiles than fit into shared memory at once, with mass in the last of them. */
+START_TEST(walks_through_huge_rows_are_those_of_the_cpu)
+{
+    static const sg_sampler samplers[] = {{.temperature = 1, .top_p = 1},
+                                          {.temperature = 0.8, .top_p = 1}};
+    sg_tree_shape shape = {.prompts = 1,
+                           .length = 1,
+                           .vocabulary = 1100000,
+                           .head = 2,
+                           .precision = SG_FP32,
+                           .optimizer = SG_SGD};
+    record seen[2] = {{0}};
+    for (int b = 0; b < 2; b++) {
+        double *logits = malloc(shape.vocabulary * sizeof *logits);
+        uint32_t prompt[6] = {0}, sample[6] = {0, 1, 2, 3, 4, 5}, length[6];
+        int32_t tokens[6];
+        double log_prob[6];
+        sg_responses r = {6, 1, prompt, sample, length, tokens};
+        shape.backend = b == 0 ? SG_BACKEND_CPU : SG_BACKEND_CUDA;
+        for (uint32_t v = 0; v < shape.vocabulary; v++)
+            logits[v] = (v % 64) * 0.05 + (v > 1000000 ? 3 : 0);
+        sg_policy *tree = tree_new(&shape, logits);
+        for (size_t k = 0; k < 2; k++) {
+            sg_policy_draw how = {13, SG_STREAM_ROLLOUT, 1, samplers[k]};
+            ck_assert_int_eq(tree->methods->draw(tree, &how, &r, log_prob, NULL), SG_OK);
+            see(&seen[b], tokens, sizeof tokens);
+            see_numbers(&seen[b], log_prob, 6);
+        }
+        sg_policy_free(tree);
+        free(logits);
+    }
+    assert_same_records(&seen[0], &seen[1], "huge rows", 0);
+}
+END_TEST
+
 /* The root has many logits that are equal, so that the last tokens that are kept are told apart by their places. */
 START_TEST(distorted_walks_are_those_of_the_cpu)
 {
@@ -368,6 +403,7 @@ Suite *cuda_tree_suite(void)
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, the_device_gives_the_bits_of_the_cpu, SG_SGD, SG_COUPLED_ADAM + 1);
     tcase_add_test(tests, walks_are_those_of_the_cpu);
+    tcase_add_test(tests, walks_through_huge_rows_are_those_of_the_cpu);
     tcase_add_test(tests, distorted_walks_are_those_of_the_cpu);
     tcase_add_test(tests, updates_of_many_states_are_those_of_the_cpu);
     tcase_add_test(tests, a_saved_tree_moves_between_backends);
