@@ -140,7 +140,8 @@ static sg_status write_gradients(sg_head_pass *pass, const sg_head *head, const 
         sg_status left = sg_cuda_flat_leave(flats[i], stream, status ? NULL : error);
         status = status ? status : left;
     }
-    return status;
+    bool nobody_orders = head->resident && !gradient->flat;
+    return !status && nobody_orders ? sg_cuda_stream_wait(stream, error) : status;
 }
 
 sg_status sg_head_device_backward(sg_head_pass *pass, const sg_head *head,

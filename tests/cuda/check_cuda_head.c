@@ -190,6 +190,7 @@ START_TEST(parameters_may_live_on_the_device)
     size_t weights = V * WIDTH * p.real, bias = V * p.real, features = ROWS * WIDTH * p.real;
     void *at[4] = {on_device(p.weights, weights), on_device(p.bias, bias),
                    on_device(p.weights, weights), on_device(p.bias, bias)};
+    ck_assert(!sg_cuda_stream_wait(NULL, NULL));
     char *got[2][3];
     double log_prob[2][COUNT];
     sg_divergence apart[2][ROWS];
