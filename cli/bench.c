@@ -43,6 +43,7 @@ const char *const bench_names[] = {"W1",
                                    "W3.large",
                                    "W3.large.tf32",
                                    "W3.large.bf16",
+                                   "W3.step",
                                    "W4",
                                    NULL};
 
@@ -230,6 +231,8 @@ static sg_status prepare(const char *name, size_t cut, sg_backend_kind backend, 
                                            : bench_gates_prepare)(name, cut, made, error);
     if (strncmp(name, "W2.light", 8) == 0)
         return bench_light_prepare(name, cut, backend, made, error);
+    if (strcmp(name, "W3.step") == 0)
+        return bench_step_prepare(cut, backend, made, error);
     if (strncmp(name, "W3", 2) == 0)
         return bench_w3_prepare(name, cut, backend, made, error);
     if (strcmp(name, "W4") == 0)

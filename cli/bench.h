@@ -31,6 +31,8 @@
  *               tokens
  *   W3.fwdbwd   the same with the gradients of weights and features
  *   W3.grouped  the same where 16 samples share a state; W3.large: 2048 samples
+ *   W3.step     a step of Adam of its weights, the gradient clipped to norm 1; error_vs_fp64 is that of a parameter over the
+ *               learning rate after 3 steps
  *   .tf32 and .bf16 behind W3.forward, W3.fwdbwd and W3.large: on tensor cores, with CUDA only
  *   W4          4096 bandits of 256 arms, 20 steps of 16 draws and 2 updates; error_vs_fp64 is the 99th
  *               percentile of |J - J in double precision|
@@ -47,10 +49,10 @@
  * they are: those below an L2 cache (34 MB for sgd) are read from there, and their `fraction` of the memory's rate may exceed 1.
  * threads is 0, cpu_s NaN, and machine_gb_per_s is what plain kernels do there. What W2.draw,
  * W2.observe, W2.step and W2.light bring back to the host, and the waiting for it, counts.
- * There W3 is the layer alone: copies to the host and gates are left out, and machine_gflops is what a kernel does that
+ * There the rest of W3 is the layer alone: copies to the host and gates are left out, and machine_gflops is what a kernel does that
  * multiplies and adds single-precision numbers in registers, without tensor cores; for .tf32 and .bf16, what cuBLASLt's
  * product of 8192 x 8192 x 8192 does in that arithmetic, and the rounding of weights and features counts.
- * Where arithmetic is the limit (W3), flop counts it, machine_gflops is what the library's own
+ * Where arithmetic is the limit (W3 but for W3.step), flop counts it, machine_gflops is what the library's own
  * product of small matrices does within the caches, and `fraction` is the quotient of these rates;
  * elsewhere the three are empty. */
 typedef struct bench_options {

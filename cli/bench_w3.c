@@ -45,7 +45,7 @@ static void head_data_free(void *context)
     free(data);
 }
 
-static void fill_normal(float *x, size_t n, uint32_t what, double scale)
+void bench_w3_fill(float *x, size_t n, uint32_t what, double scale)
 {
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < n; i += 2) {
@@ -197,8 +197,8 @@ static sg_status prepare(head_data *data, bench_case *made, sg_error *error)
         status = sg_head_pass_matmul(data->pass, data->matmul, error);
     if (status != SG_OK)
         return status;
-    fill_normal(data->weights, n, 1, 1 / sqrt(WIDTH));
-    fill_normal(data->hidden, data->rows * WIDTH, 2, 1);
+    bench_w3_fill(data->weights, n, 1, 1 / sqrt(WIDTH));
+    bench_w3_fill(data->hidden, data->rows * WIDTH, 2, 1);
     for (size_t i = 0; i < count; i++) {
         double u = sg_rng_uniform((sg_address){3, SG_STREAM_SYNTHETIC, 3, 0, 0, (uint32_t)i});
         data->tokens[i] = (int32_t)(u * (double)data->vocabulary);

@@ -13,7 +13,7 @@ rounds=${1:-3}
 threads=${2:-$(getconf _NPROCESSORS_ONLN)}
 softgate=${SOFTGATE:-build/softgate}
 python=${PYTHON:-/usr/bin/python3}
-workloads=${WORKLOADS:-W1 W1g W1s W1s.row W2 W2a W3.forward W3.fwdbwd W3.grouped W4}
+workloads=${WORKLOADS:-W1 W1g W1s W1s.row W2 W2a W3.forward W3.fwdbwd W3.grouped W3.step W4}
 small=${SMALL:+--small}
 [ -x "$softgate" ] || { echo "compare.sh: $softgate is missing: run make first" >&2; exit 2; }
 "$python" -c 'import torch, numpy' 2>/dev/null || {
@@ -49,7 +49,7 @@ PEERS = {
     "W2.observe": ["W2.entropy"], "W2a": ["W2a.foreach", "W2a.loop"],
     "W3.forward": ["W3.gemm", "W3.forward"], "W3.fwdbwd": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
     "W3.grouped": ["W3.fwdbwd_chunked", "W3.fwdbwd_full"],
-    "W2.light": ["W2.step"], "W4": ["W4"],
+    "W3.step": ["W3.step.foreach"], "W2.light": ["W2.step"], "W4": ["W4"],
 }
 mine, peer = {}, {}
 for k in range(1, rounds + 1):

@@ -20,7 +20,7 @@ PEERS = {
     "W2.update": ["W2.update", "W2.update_analytic"], "W2.step": ["W2.step"], "W2.light": ["W2.step"],
     "W2.draw": ["W2.multinomial", "W2.gumbel1"], "W2.observe": ["W2.entropy"],
     "W2a": ["W2a.foreach", "W2a.loop"], "W3.grouped": ["W3.fwdbwd_chunked"],
-    "W4": ["W4"],
+    "W3.step": ["W3.step.fused", "W3.step.foreach"], "W4": ["W4"],
 }
 for kind, suffix in (("", ""), (".tf32", "_tf32"), (".bf16", "_bf16")):
     PEERS["W3.forward" + kind] = ["W3.gemm" + suffix, "W3.forward" + suffix]
@@ -77,7 +77,7 @@ def arithmetic(rows, key):
 def same_work(name, row, other):
     """Layers of as many samples; --small cuts some and not others."""
     n = re.search(r"\bN=(\d+)", row["shape"])
-    return not name.startswith("W3") or (n and int(n.group(1)) == other["shape"]["N"])
+    return not name.startswith("W3") or name == "W3.step" or (n and int(n.group(1)) == other["shape"]["N"])
 
 
 print(f"# {rounds} rounds, medians of their medians; ratios are how many times faster softgate is")

@@ -17,6 +17,7 @@ Workloads
   W2a W2.update with Adam 1e-3, (0.9, 0.999), eps 1e-8 instead of SGD
   W3  linear-head step: N tokens, width d, V tokens: forward, SAPO loss, backward (dW and dH); on a
       device N = 512 and 2048 (W3.large), and again in tf32 and under bf16 autocast
+  W3.step  clip_grad_norm_ to 1 and Adam 1e-3, (0.9, 0.999), eps 1e-8 of its weights
   W4  many small runs: R independent tabular bandits of V arms, T steps, batched
 """
 import argparse, json, os, time
@@ -356,6 +357,25 @@ if any(wanted(w) for w in ("W3",)) or any(o.startswith("W3") for o in ONLY):
             head("W3.large", 2048 // CUT, mode)
     else:
         head("W3", A.head_n or 2048 // CUT, "")
+
+# ---------------------------------------------------------------- W3.step: clip and Adam of its weights
+def optimiser_step(name, **how):
+    d, V = 256, 131072 // CUT
+    g = torch.Generator().manual_seed(3)
+    W = (torch.randn(V, d, generator=g) * d ** -0.5).to(DEV).requires_grad_(True)
+    W.grad = torch.randn(V, d, generator=g).to(DEV)
+    opt = torch.optim.Adam([W], lr=1e-3, betas=(0.9, 0.999), eps=1e-8, **how)
+
+    def clip_and_step():
+        torch.nn.utils.clip_grad_norm_([W], 1.0)
+        opt.step()
+    report(name, "torch, clip_grad_norm_ and Adam", {"d": d, "V": V}, clip_and_step, seed=3)
+
+
+if any(wanted(w) for w in ("W3.step",)) or any(o.startswith("W3.step") for o in ONLY):
+    optimiser_step("W3.step.foreach", foreach=True)
+    if DEV.type == "cuda":
+        optimiser_step("W3.step.fused", fused=True)
 
 # ---------------------------------------------------------------- W4: sweep of small runs
 if wanted("W4"):

@@ -362,6 +362,11 @@ void *sg_cuda_flat_at(const sg_cuda_flat *flat, size_t offset)
     return NULL;
 }
 
+sg_cuda_stream *sg_cuda_flat_stream(const sg_cuda_flat *flat)
+{
+    return NULL;
+}
+
 sg_status sg_cuda_flat_enter(const sg_cuda_flat *flat, sg_cuda_stream *stream, sg_error *error)
 {
     return absent(error);

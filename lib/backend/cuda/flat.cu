@@ -102,6 +102,11 @@ extern "C" void sg_cuda_flat_free(sg_cuda_flat *flat)
     free(flat);
 }
 
+extern "C" sg_cuda_stream *sg_cuda_flat_stream(const sg_cuda_flat *flat)
+{
+    return flat->stream;
+}
+
 extern "C" sg_status sg_cuda_flat_enter(const sg_cuda_flat *flat, sg_cuda_stream *stream,
                                         sg_error *error)
 {

@@ -30,6 +30,8 @@ sg_status sg_cuda_flat_alloc(sg_cuda_flat **flat, sg_precision precision, size_t
 void sg_cuda_flat_free(sg_cuda_flat *flat);
 void *sg_cuda_flat_at(const sg_cuda_flat *flat, size_t offset); /* an address of the device */
 
+sg_cuda_stream *sg_cuda_flat_stream(const sg_cuda_flat *flat); /* its own */
+
 /* Around the use of an array, to read or to write, on a stream that is not its own: what is queued after enter starts when earlier uses
  * have ended, and later uses start when what was queued before leave has ended. NULL is no array. */
 sg_status sg_cuda_flat_enter(const sg_cuda_flat *flat, sg_cuda_stream *stream, sg_error *error);
