@@ -130,6 +130,33 @@ START_TEST(the_device_gives_the_bits_of_the_cpu)
 }
 END_TEST
 
+/* The host goes on before the device has seen the samples: they must be what they were at the call. */
+START_TEST(updates_that_nobody_waits_for_keep_their_samples)
+{
+    enum { V = 1500, UPDATES = 7 };
+    sg_rows_config config = {STATES, V, HEAD, SG_FP32, SG_MOMENTUM};
+    sg_optimizer momentum = {SG_MOMENTUM, 0.2, 0.9, 0, 0, 0};
+    sg_rows *rows[] = {rows_new(SG_BACKEND_CPU, &config), rows_new(SG_BACKEND_CUDA, &config)};
+    double pushes[CELLS], z[2][V];
+    int32_t tokens[CELLS];
+    for (uint32_t step = 1; step <= UPDATES; step++)
+        for (int k = 0; k < 2; k++) {
+            for (uint32_t j = 0; j < CELLS; j++) {
+                tokens[j] = (int32_t)(uniform(step, j) * V);
+                pushes[j] = normal(step, j);
+            }
+            sg_rows_update(rows[k], &momentum, step, 0, STATES, SAMPLES, tokens, pushes, NULL);
+        }
+    for (size_t s = 0; s < STATES; s++) {
+        sg_rows_get_logits(rows[0], s, z[0]);
+        sg_rows_get_logits(rows[1], s, z[1]);
+        ck_assert_mem_eq(z[0], z[1], sizeof z[0]);
+    }
+    sg_rows_free(rows[0]);
+    sg_rows_free(rows[1]);
+}
+END_TEST
+
 /* With equal uniforms a token may differ only where a uniform falls within rounding of a boundary; with
  * equal bits, nowhere. */
 START_TEST(equal_uniforms_draw_equal_tokens)
@@ -220,6 +247,7 @@ Suite *cuda_rows_suite(void)
     TCase *tests = tcase_create("bits");
     tcase_set_timeout(tests, 120);
     tcase_add_loop_test(tests, the_device_gives_the_bits_of_the_cpu, 0, OPTIMIZERS);
+    tcase_add_test(tests, updates_that_nobody_waits_for_keep_their_samples);
     tcase_add_test(tests, equal_uniforms_draw_equal_tokens);
     tcase_add_test(tests, inner_updates_are_those_of_the_cpu);
     tcase_add_test(tests, a_simulation_is_that_of_the_cpu);
