@@ -75,7 +75,7 @@ struct tree_call : sg_cuda_call {
             check(cudaMemcpyAsync(here, from, bytes, cudaMemcpyDeviceToHost, stream()),
                   desk->words->fetching);
         if (fine())
-            check(cudaStreamSynchronize(stream()), desk->words->computing);
+            wait(desk->words->computing);
     }
     /* Waits for all answers. */
     void bring()
