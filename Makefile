@@ -128,10 +128,11 @@ $(BUILD)/identity: FORCE
 $(BUILD)/%.cu.o: %.cu $(BUILD)/cuda-choice
 	@mkdir -p $(@D)
 	$(say) NVCC $<
-	$(quiet)$(nvcc) $(all_nvccflags) -c $< -o $@
+	$(quiet)$(nvcc) $(all_nvccflags) -Xptxas -v -c $< -o $@ 2>$@.usage; code=$$?; \
+		grep -v -e '^ptxas info' -e 'bytes stack frame' $@.usage >&2; exit $$code
 
-# With or without CUDA, and for which devices: what depends on it follows.
-cuda_choice := $(if $(cuda),$(cuda) $(CUDA_ARCH),none)
+# With or without CUDA, for which devices and how: what depends on it follows.
+cuda_choice := $(if $(cuda),$(cuda) $(CUDA_ARCH) $(NVCCFLAGS),none)
 $(BUILD)/cuda-choice: FORCE
 	@mkdir -p $(@D)
 	@echo '$(cuda_choice)' | cmp -s - $@ || echo '$(cuda_choice)' > $@
@@ -274,14 +275,15 @@ $(BUILD)/softgate-emulated: $(cli_objects) $(plot_objects) $(host_objects) \
 	$(say) LINK $@
 	$(quiet)$(emulated_link) -o $@ $^ $(package_libs) -lm
 
-check-cuda-build: $(if $(cuda),$(BUILD)/softgate $(BUILD)/softgate-check-cuda) ## compile and link the CUDA code and its tests, where nvcc is
-	$(if $(cuda),,@echo 'check-cuda-build: skipped, nvcc is not installed')
+cuda_programs := $(if $(cuda),$(BUILD)/softgate $(BUILD)/softgate-check-cuda)
+check-cuda-build: $(cuda_programs) ## compile and link the CUDA code and its tests, where nvcc is, and look for spills
+	$(if $(cuda),@sh tests/cuda/usage.sh $(cuda_sources:%=$(BUILD)/%.o.usage),@echo 'check-cuda-build: skipped, nvcc is not installed')
 
 run_cuda_tests = OMP_WAIT_POLICY=passive CK_FORK=no TEST_DATA=$(abspath tests) SOFTGATE=$(abspath $(BUILD)/softgate)
-check-cuda: check-cuda-build ## run the tests of the CUDA backend on a device
+check-cuda: $(cuda_programs) ## run the tests of the CUDA backend on a device
 	$(if $(cuda),@$(run_cuda_tests) $(BUILD)/softgate-check-cuda,@echo 'check-cuda: it needs nvcc' >&2; exit 1)
 
-check-cuda-sanitizer: check-cuda-build ## run them with memcheck, racecheck and initcheck of compute-sanitizer
+check-cuda-sanitizer: $(cuda_programs) ## run them with memcheck, racecheck and initcheck of compute-sanitizer
 	@sh tests/cuda/sanitizer.sh $(BUILD)/softgate-check-cuda
 
 emulator := $(shell command -v $(CXX))
