@@ -262,6 +262,10 @@ sg_status sg_cuda_head_reserve(sg_cuda_head *head, sg_cuda_head_room room, size_
         status = sg_cuda_alloc(&head->rooms[room].at, bytes, room_names[room], error);
     if (status == SG_OK)
         head->rooms[room].bytes = bytes;
+    /* There the padding of a last part is read too, and not used. */
+    bool padded = room == SG_CUDA_ROOM_LOGITS || room == SG_CUDA_ROOM_NARROW_LOGITS;
+    if (status == SG_OK && head->tensor && padded)
+        status = sg_cuda_zero(head->rooms[room].at, bytes, head->stream, error);
     return status;
 }
 
