@@ -140,7 +140,7 @@ sg_status bench_step_prepare(size_t cut, sg_backend_kind backend, bench_case *ma
                          .bytes = (double)data->n * sizeof(float) * 8,
                          .traffic = BENCH_IN_PLACE,
                          .backend = sg_isa_name(sg_isa_select())};
-    snprintf(made->shape, sizeof made->shape, "d=%d V=%zu adam, clip", WIDTH, data->n / WIDTH);
+    snprintf(made->shape, sizeof made->shape, "d=%d V=%zu adam clip", WIDTH, data->n / WIDTH);
     sg_status status = find_error(data, &made->error, error);
     if (status == SG_OK)
         status = make(data, SG_FP32, data->n, error);
