@@ -257,13 +257,26 @@ extern "C" sg_status sg_cuda_stream_wait(sg_cuda_stream *stream, sg_error *error
     return sg_cuda_check(cudaStreamSynchronize(stream), "waiting for the device", error);
 }
 
+/* A device that cannot read pageable memory gets a copy that the driver has made before the call returns. One that can may
+ * read later, which nothing forbids since CUDA 12. */
+static bool reads_pageable_memory(void)
+{
+    int device = 0, does = 1;
+    if (cudaGetDevice(&device) != cudaSuccess ||
+        cudaDeviceGetAttribute(&does, cudaDevAttrPageableMemoryAccess, device) != cudaSuccess)
+        (void)cudaGetLastError();
+    return does != 0;
+}
+
 extern "C" sg_status sg_cuda_to_device(void *device, const void *host, size_t bytes,
                                        sg_cuda_stream *stream, sg_error *error)
 {
-    return bytes == 0
-               ? SG_OK
-               : sg_cuda_check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream),
-                               "copying to the device", error);
+    if (bytes == 0)
+        return SG_OK;
+    sg_status status =
+        sg_cuda_check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream),
+                      "copying to the device", error);
+    return status == SG_OK && reads_pageable_memory() ? sg_cuda_stream_wait(stream, error) : status;
 }
 
 extern "C" sg_status sg_cuda_from_device(void *host, const void *device, size_t bytes,

@@ -61,8 +61,8 @@ sg_status sg_cuda_stream_alloc(sg_cuda_stream **stream, sg_error *error);
 void sg_cuda_stream_free(sg_cuda_stream *stream);
 sg_status sg_cuda_stream_wait(sg_cuda_stream *stream, sg_error *error);
 
-/* Copies queue behind what the stream does. From host memory of malloc they return when the host's
- * side is done with; sg_cuda_from_device waits until the data has arrived. */
+/* Copies queue behind what the stream does, from and to any host memory. When they return, the host may change what was sent
+ * (a device that reads pageable memory itself is waited for), and what sg_cuda_from_device asked for has arrived. */
 sg_status sg_cuda_to_device(void *device, const void *host, size_t bytes, sg_cuda_stream *stream,
                             sg_error *error);
 sg_status sg_cuda_from_device(void *host, const void *device, size_t bytes, sg_cuda_stream *stream,

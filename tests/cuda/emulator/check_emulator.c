@@ -145,6 +145,31 @@ START_TEST(waits_are_counted_when_something_was_asked)
 }
 END_TEST
 
+START_TEST(what_was_sent_may_change_on_any_device)
+{
+    uint64_t usual = sg_emulator_seed();
+    for (int pageable = 0; pageable < 2; pageable++) {
+        int number = 1;
+        void *there;
+        sg_cuda_stream *stream;
+        sg_emulator_set_seed(1); /* late */
+        sg_emulator_set_pageable(pageable);
+        ck_assert(!sg_cuda_alloc(&there, sizeof number, "a number", NULL));
+        ck_assert(!sg_cuda_stream_alloc(&stream, NULL));
+        size_t before = sg_emulator_waits();
+        ck_assert(!sg_cuda_to_device(there, &number, sizeof number, stream, NULL));
+        ck_assert_uint_eq(sg_emulator_waits(), before + (size_t)pageable);
+        number = 2;
+        ck_assert(!sg_cuda_from_device(&number, there, sizeof number, stream, NULL));
+        ck_assert_int_eq(number, 1);
+        sg_cuda_stream_free(stream);
+        sg_cuda_free(there);
+    }
+    sg_emulator_set_pageable(false);
+    sg_emulator_set_seed(usual);
+}
+END_TEST
+
 START_TEST(faults_of_a_device_become_sentences)
 {
     static const struct {
@@ -198,6 +223,7 @@ Suite *emulator_suite(void)
     tcase_add_test(tests, a_lost_device_is_noticed_late);
     tcase_add_test(tests, faults_of_a_device_become_sentences);
     tcase_add_test(tests, waits_are_counted_when_something_was_asked);
+    tcase_add_test(tests, what_was_sent_may_change_on_any_device);
     tcase_add_test(tests, all_memory_was_given_back);
     suite_add_tcase(suite, tests);
     return suite;

@@ -266,6 +266,7 @@ enum cudaDeviceAttr {
     cudaDevAttrMaxSharedMemoryPerBlockOptin = 97,
     cudaDevAttrMultiProcessorCount = 16,
     cudaDevAttrComputeCapabilityMajor = 75,
+    cudaDevAttrPageableMemoryAccess = 88,
 };
 
 typedef struct CUstream_st *cudaStream_t;

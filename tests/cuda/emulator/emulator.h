@@ -2,6 +2,7 @@
 #ifndef SG_EMULATOR_H
 #define SG_EMULATOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@ void sg_emulator_set_devices(int devices);
 
 /* The first number of its compute capability (9 at the start). Below 9 it knows no clusters. */
 void sg_emulator_set_architecture(int major);
+
+/* Whether it reads memory of malloc itself, when it comes to the copy; at the start it does not. */
+void sg_emulator_set_pageable(bool reads);
 
 /* Bytes of device memory. */
 void sg_emulator_set_memory(size_t bytes);

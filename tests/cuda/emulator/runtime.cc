@@ -31,6 +31,7 @@ std::map<const void *, int> large_cluster; /* may be more than 8 blocks */
 size_t most_memory = (size_t)1 << 34, launches;
 int devices = 1, architecture = 9;
 size_t traffic;
+bool reads_pageable;                   /* itself, and late: nothing is staged */
 cudaError_t last_error, fault, coming; /* fault: every call fails from then on */
 char complaint[512];
 
@@ -186,7 +187,7 @@ cudaError_t copy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, 
     std::shared_ptr<std::vector<char>> read; /* at the call */
     if (page_locked(from))
         reads = std::make_shared<sg_claim>((char *)from, bytes, false);
-    else if (!from_device)
+    else if (!from_device && !reads_pageable)
         read = std::make_shared<std::vector<char>>((const char *)from, (const char *)from + bytes);
     if (page_locked(to))
         writes = std::make_shared<sg_claim>((char *)to, bytes, true);
@@ -337,6 +338,11 @@ void sg_emulator_set_architecture(int major)
     architecture = major;
 }
 
+void sg_emulator_set_pageable(bool reads)
+{
+    reads_pageable = reads;
+}
+
 void sg_emulator_set_memory(size_t bytes)
 {
     most_memory = bytes;
@@ -419,6 +425,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int)
 {
     *value = attribute == cudaDevAttrMultiProcessorCount      ? 2
              : attribute == cudaDevAttrComputeCapabilityMajor ? architecture
+             : attribute == cudaDevAttrPageableMemoryAccess   ? (int)reads_pageable
                                                               : 227 * 1024;
     return cudaSuccess;
 }

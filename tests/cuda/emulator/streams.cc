@@ -5,9 +5,9 @@
  *
  * What of CUDA's promises the host may rely on here ("API synchronization behavior" and the reference):
  *   - launches, copies from and to page-locked memory, copies on the device and memsets return before they are done;
- *   - a copy from pageable memory has read it when the call returns, and is done in its stream's order; a copy
- *     to pageable memory returns when all has arrived. So drivers do; since CUDA 12 NVIDIA writes only that such calls
- *     may be synchronous, so a result is better waited for;
+ *   - a copy from pageable memory has read it when the call returns, unless the device reads pageable memory itself, and is
+ *     done in its stream's order; a copy to pageable memory returns when all has arrived. So drivers do; since CUDA 12
+ *     NVIDIA writes only that such calls may be synchronous, so a result is better waited for;
  *   - streams are non-blocking: neither does one wait for another, nor for the default stream;
  *   - a stream waits for what an event had recorded when cudaStreamWaitEvent was called: a later record, or
  *     the end of the event, changes nothing;
