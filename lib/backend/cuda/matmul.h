@@ -7,6 +7,7 @@
 
 #include "backend/backend.h"
 #include "backend/cuda/device.h"
+#include "backend/cuda/groups.h"
 
 /* For .cu files: matrix products on the device. Every element is the plain sum over k in rising
  * order, each product rounded before it is added, which gives the bits of the CPU's product
@@ -32,5 +33,15 @@ typedef struct sg_cuda_product {
 
 /* Queued on the stream. */
 sg_status sg_cuda_matmul(const sg_cuda_product *product, sg_cuda_stream *stream, sg_error *error);
+
+/* Groups of the m rows of A and C, each with a B of its own, `step` numbers after the one before. Neither
+ * parts nor accumulate. */
+sg_status sg_cuda_matmul_rows(const sg_cuda_product *product, sg_cuda_groups groups, size_t step,
+                              sg_cuda_stream *stream, sg_error *error);
+
+/* Groups of the k terms, each with a C of its own, `step` numbers after the one before; 0 where a group is empty. At most
+ * 65535 groups. Neither parts nor accumulate. */
+sg_status sg_cuda_matmul_terms(const sg_cuda_product *product, sg_cuda_groups groups, size_t step,
+                               sg_cuda_stream *stream, sg_error *error);
 
 #endif
