@@ -85,7 +85,7 @@ static void look(bench *b, int where, double *h, double *log_prob)
     sg_net_batch batch = {V, position, context[0], token, NULL};
     ck_assert(!sg_net_forward(b->pass, b->net, &batch, value, NULL));
     if (h != NULL)
-        sg_net_features(b->pass, 0, h);
+        ck_assert(!sg_net_features(b->pass, 0, h, NULL));
     if (log_prob != NULL)
         memcpy(log_prob, value, sizeof value);
 }

@@ -74,12 +74,12 @@ START_TEST(log_probabilities_are_those_of_the_textbook)
         p->batch.routes = p->routes;
     objective(pass, net, p);
     uint64_t used[COUNT * SG_NET_BLOCKS], set[SG_NET_BLOCKS];
-    sg_net_routes(pass, used);
+    ck_assert(!sg_net_routes(pass, used, NULL));
     for (size_t i = 0; i < COUNT; i++) {
         const uint64_t *replay = _i % 2 ? p->routes + i * c.blocks : NULL;
         double h[64];
         if (c.frozen_features)
-            sg_net_features(pass, sg_net_row_of(pass)[i], h);
+            ck_assert(!sg_net_features(pass, sg_net_row_of(pass)[i], h, NULL));
         double twin[261];
         net_twin_log_probs(net, p->position[i], p->context + i * sg_net_slots(&c), replay,
                            c.frozen_features ? h : NULL, set, twin);
@@ -171,6 +171,51 @@ START_TEST(grouping_changes_nothing)
 }
 END_TEST
 
+/* So many rows that sums over them are cut into pieces. */
+START_TEST(gradients_of_many_rows_are_sums_of_those_of_few)
+{
+    enum { MANY = 330, SOME = 30 };
+    sg_net_config c = net_small(_i);
+    c.length = 2;
+    sg_net *net = net_new(&c, 5), *gradient = net_new(&c, 0), *one = net_new(&c, 0);
+    sg_net_pass *pass = sg_net_pass_alloc();
+    size_t slots = sg_net_slots(&c);
+    int32_t position[MANY], context[MANY * NET_SLOTS], token[MANY];
+    double push[MANY], log_prob[MANY];
+    for (uint32_t i = 0; i < MANY; i++) {
+        position[i] = i % 3 == 0;
+        token[i] = (int32_t)(net_uniform(41, i) * 261);
+        push[i] = net_normal(42, i);
+        for (uint32_t s = 0; s < slots; s++) /* one token comes often */
+            context[i * slots + s] =
+                (int32_t)(s < c.prompt_length            ? net_uniform(43, i * 8 + s) * 5
+                          : net_uniform(44, i * 8) < 0.5 ? 7
+                                                         : net_uniform(45, i * 8 + s) * 262 - 1);
+    }
+    sg_net_batch all = {MANY, position, context, token, NULL};
+    ck_assert(!sg_net_forward(pass, net, &all, log_prob, NULL));
+    ck_assert_uint_gt(sg_net_rows(pass), 40);
+    ck_assert(!sg_net_backward(pass, net, push, SG_DIFFUSE_KEEP, gradient, NULL));
+    double *sum = calloc(net->size, sizeof *sum), most = 0;
+    for (size_t i = 0; i < MANY; i += SOME) {
+        sg_net_batch few = {SOME, position + i, context + i * slots, token + i, NULL};
+        ck_assert(!sg_net_forward(pass, net, &few, log_prob, NULL));
+        ck_assert(!sg_net_backward(pass, net, push + i, SG_DIFFUSE_KEEP, one, NULL));
+        for (size_t k = 0; k < net->size; k++)
+            sum[k] += ((double *)one->values)[k];
+    }
+    for (size_t k = 0; k < net->size; k++)
+        most = fmax(most, fabs(sum[k]));
+    for (size_t k = 0; k < net->size; k++)
+        ck_assert_double_eq_tol(((double *)gradient->values)[k], sum[k], 1e-14 * most);
+    free(sum);
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    sg_net_free(gradient);
+    sg_net_free(one);
+}
+END_TEST
+
 START_TEST(replayed_routes_keep_the_set_and_live_gates)
 {
     sg_net_config c = net_small(2);
@@ -181,7 +226,7 @@ START_TEST(replayed_routes_keep_the_set_and_live_gates)
     double first[COUNT];
     objective(pass, old, p);
     memcpy(first, p->log_prob, sizeof first);
-    sg_net_routes(pass, chosen);
+    ck_assert(!sg_net_routes(pass, chosen, NULL));
     /* At the same parameters the log-ratio is exactly 0. */
     p->batch.routes = chosen;
     objective(pass, old, p);
@@ -190,7 +235,7 @@ START_TEST(replayed_routes_keep_the_set_and_live_gates)
     ck_assert(!sg_net_copy(now, old, NULL));
     net_shake(now, 0.4, 30);
     objective(pass, now, p);
-    sg_net_routes(pass, again);
+    ck_assert(!sg_net_routes(pass, again, NULL));
     ck_assert_mem_eq(again, chosen, COUNT * c.blocks * sizeof *again);
     ck_assert(!sg_net_backward(pass, now, p->push, SG_DIFFUSE_KEEP, gradient, NULL));
     ck_assert_double_gt(
@@ -199,7 +244,7 @@ START_TEST(replayed_routes_keep_the_set_and_live_gates)
     memcpy(replayed, p->log_prob, sizeof replayed);
     p->batch.routes = NULL;
     objective(pass, now, p);
-    sg_net_routes(pass, again);
+    ck_assert(!sg_net_routes(pass, again, NULL));
     sg_route_flips flips[SG_NET_BLOCKS];
     uint8_t flipped[COUNT];
     size_t any = sg_route_compare(chosen, again, COUNT, c.blocks, flips, flipped);
@@ -257,13 +302,14 @@ START_TEST(diffuse_pushes_are_reported_and_removed)
     sg_net_pass *pass = sg_net_pass_alloc();
     double diffuse[COUNT], h[COUNT][8], sum[8] = {0}, norm = 0, pushes[COUNT];
     objective(pass, net, p);
-    double reported = sg_net_diffuse_push(pass, p->push, diffuse);
+    double reported;
+    ck_assert(!sg_net_diffuse_push(pass, p->push, diffuse, &reported, NULL));
     for (size_t r = 0; r < sg_net_rows(pass); r++) {
         double own = 0;
         for (size_t i = 0; i < COUNT; i++)
             own += sg_net_row_of(pass)[i] == r ? p->push[i] : 0;
         ck_assert_double_eq_tol(diffuse[r], own, 1e-15);
-        sg_net_features(pass, r, h[r]);
+        ck_assert(!sg_net_features(pass, r, h[r], NULL));
         for (size_t k = 0; k < c.width; k++)
             sum[k] += own * h[r][k];
     }
@@ -273,7 +319,9 @@ START_TEST(diffuse_pushes_are_reported_and_removed)
     /* Recentred pushes have no diffuse part to drop. */
     memcpy(pushes, p->push, sizeof pushes);
     ck_assert(!sg_net_recentre(pass, pushes, NULL));
-    sg_net_diffuse_push(pass, pushes, diffuse);
+    double left;
+    ck_assert(!sg_net_diffuse_push(pass, pushes, diffuse, &left, NULL));
+    ck_assert_double_le(left, 1e-14);
     for (size_t r = 0; r < sg_net_rows(pass); r++)
         ck_assert_double_le(fabs(diffuse[r]), 1e-15);
     ck_assert(!sg_net_backward(pass, net, pushes, SG_DIFFUSE_KEEP, keep, NULL));
@@ -375,7 +423,7 @@ START_TEST(the_tail_starts_with_its_mass_at_every_vocabulary)
         mean += seen[i].tail_mass / 64;
     ck_assert_double_eq_tol(mean, 0.02, 0.04 * 0.02);
     double first[64];
-    sg_net_features(pass, 3, first);
+    ck_assert(!sg_net_features(pass, 3, first, NULL));
     double square = 0;
     for (size_t k = 0; k < c.width; k++)
         square += first[k] * first[k];
@@ -539,6 +587,7 @@ Suite *net_suite(void)
     tcase_add_loop_test(tests, log_probabilities_are_those_of_the_textbook, 0, 2 * NET_CONFIGS);
     tcase_add_loop_test(tests, gradients_are_those_of_finite_differences, 0, 2 * NET_CONFIGS);
     tcase_add_loop_test(tests, grouping_changes_nothing, 0, NET_CONFIGS);
+    tcase_add_loop_test(tests, gradients_of_many_rows_are_sums_of_those_of_few, 0, NET_CONFIGS);
     tcase_add_test(tests, replayed_routes_keep_the_set_and_live_gates);
     tcase_add_test(tests, routes_by_hand);
     tcase_add_test(tests, diffuse_pushes_are_reported_and_removed);

@@ -421,14 +421,14 @@ START_TEST(the_output_layer_is_watched)
     ck_assert(change.output_share > 0.1 && change.output_share < 1);
     /* The sum of B h, response by response. */
     double along[8] = {0}, most = 0;
-    sg_net_pass *pass = sg_net_pass_alloc();
+    sg_net_pass *pass = sg_net_pass_alloc_on(backend_under_test());
     for (size_t i = 0; i < COUNT; i++)
         for (int32_t t = 0; t < LENGTH; t++) {
             int32_t context[2] = {(int32_t)a->prompt[i], t > 0 ? a->tokens[i * ROOM] : -1};
             double h[8];
             sg_net_batch batch = {1, &t, context, NULL, NULL};
             ck_assert(!sg_net_forward(pass, before, &batch, NULL, NULL));
-            sg_net_features(pass, 0, h);
+            ck_assert(!sg_net_features(pass, 0, h, NULL));
             for (int k = 0; k < 8; k++)
                 along[k] += a->push[i * ROOM + (size_t)t] * h[k];
         }

@@ -74,7 +74,7 @@ START_TEST(rollouts_agree_with_the_trainer)
     ck_assert_uint_eq(n, total);
     sg_net_batch batch = {n, position, context, token, NULL};
     ck_assert(!sg_net_forward(pass, net, &batch, log_prob, NULL));
-    sg_net_routes(pass, routes);
+    ck_assert(!sg_net_routes(pass, routes, NULL));
     for (size_t i = 0; i < n; i++) {
         size_t at = sequence[i] * 3 + (size_t)position[i];
         ck_assert_int_eq(token[i], r->tokens[at]);

@@ -26,11 +26,11 @@ typedef struct sg_head {
     size_t vocabulary, width;
     size_t head_tokens; /* tokens 0..head_tokens-1 are the head of the distribution */
     sg_precision precision;
-    double sharpness;    /* 1 / temperature, > 0 */
-    const void *weights; /* [vocabulary][width] */
-    const void *bias;    /* [vocabulary], or NULL */
-    bool resident; /* both, and their gradients, are arrays of the device that the pass works on, */
-    const struct sg_cuda_flat *flat; /* in this one, which other streams use too; or NULL */
+    double sharpness;                /* 1 / temperature, > 0 */
+    const void *weights;             /* [vocabulary][width] */
+    const void *bias;                /* [vocabulary], or NULL */
+    bool resident;                   /* these, features and gradients are arrays of the device */
+    const struct sg_cuda_flat *flat; /* these are in it, which other streams use too; or NULL */
 } sg_head;
 
 /* What becomes of the diffuse part -B pi of a row's logit gradient, B the sum of its pushes. */
@@ -114,7 +114,8 @@ size_t sg_head_padded(const sg_head *head);
 sg_status sg_head_logits(sg_head_pass *pass, const sg_head *head, const void *hidden, size_t first,
                          size_t count, void *out, sg_error *error);
 
-/* log sum exp of row r's logits in the last forward. */
+/* log sum exp of row r's logits in the last forward; on a device, when that had samples or was looked at since
+ * (sg_head_observe). */
 double sg_head_log_norm(const sg_head_pass *pass, size_t row);
 
 #endif

@@ -19,6 +19,14 @@ sg_status sg_head_pass_matmul(sg_head_pass *pass, sg_matmul matmul, sg_error *er
     return status ? status : sg_cuda_head_matmul(pass->device, matmul, error);
 }
 
+sg_status sg_head_device_open(sg_head_pass *pass, sg_cuda_stream **stream, sg_error *error)
+{
+    sg_status status = pass->device ? sg_cuda_use(error) : sg_cuda_head_alloc(&pass->device, error);
+    if (!status)
+        *stream = sg_cuda_head_stream(pass->device);
+    return status;
+}
+
 sg_status sg_head_device_load(sg_head_pass *pass, const sg_head *head, const void *hidden,
                               size_t rows, sg_error *error)
 {
@@ -31,6 +39,16 @@ sg_status sg_head_device_load(sg_head_pass *pass, const sg_head *head, const voi
     return status ? status : sg_cuda_head_load(pass->device, &layer, hidden, rows, error);
 }
 
+/* What the use of an array came to; the order holds whatever that is. */
+static sg_status leave(const sg_head_pass *pass, const sg_cuda_flat *flat, sg_status status,
+                       sg_error *error)
+{
+    if (!flat || !pass->device)
+        return status;
+    sg_status left = sg_cuda_flat_leave(flat, sg_head_device_stream(pass), status ? NULL : error);
+    return status ? status : left;
+}
+
 sg_status sg_head_device_forward(sg_head_pass *pass, const sg_head *head, const void *hidden,
                                  size_t rows, const sg_head_samples *samples, double *log_prob,
                                  sg_error *error)
@@ -41,10 +59,11 @@ sg_status sg_head_device_forward(sg_head_pass *pass, const sg_head *head, const 
     if (!status)
         status = sg_head_grow(pass, SG_ROOM_LOG_NORM, rows, sizeof(double), error);
     pass->last.count = samples->count;
-    return status
-               ? status
-               : sg_cuda_head_forward(pass->device, samples->count, samples->tokens, samples->row,
-                                      log_prob, sg_head_at(pass, SG_ROOM_LOG_NORM), error);
+    double *log_norm = samples->count ? sg_head_at(pass, SG_ROOM_LOG_NORM) : NULL;
+    if (!status)
+        status = sg_cuda_head_forward(pass->device, samples->count, samples->tokens, samples->row,
+                                      log_prob, log_norm, error);
+    return leave(pass, head->flat, status, error);
 }
 
 /* order[i]: sample of place i when samples are sorted by key[sample] < keys, equal keys staying as they are in
@@ -103,24 +122,27 @@ static sg_status sort_pushes(sg_head_pass *pass, const sg_head *head,
     return SG_OK;
 }
 
+static sg_status clear(const sg_head_pass *pass, bool device, void *array, size_t bytes,
+                       sg_error *error)
+{
+    if (array && device)
+        return sg_cuda_zero(array, bytes, sg_head_device_stream(pass), error);
+    if (array)
+        memset(array, 0, bytes);
+    return SG_OK;
+}
+
 /* All is 0. */
 static sg_status no_gradient(const sg_head_pass *pass, const sg_head *head,
                              const sg_head_gradient *gradient, sg_error *error)
 {
-    size_t bias = head->vocabulary * sg_real_size(head->precision), weights = bias * head->width;
-    if (gradient->hidden)
-        memset(gradient->hidden, 0, pass->rows * head->width * sg_real_size(head->precision));
-    if (!head->resident) {
-        memset(gradient->weights, 0, weights);
-        if (gradient->bias)
-            memset(gradient->bias, 0, bias);
-        return SG_OK;
-    }
-    sg_cuda_stream *stream = sg_head_device_stream(pass);
-    sg_status status = sg_cuda_zero(gradient->weights, weights, stream, error);
-    if (!status && gradient->bias)
-        status = sg_cuda_zero(gradient->bias, bias, stream, error);
-    return status;
+    size_t real = sg_real_size(head->precision), bias = head->vocabulary * real;
+    bool device = head->resident;
+    sg_status status = clear(pass, device, gradient->weights, bias * head->width, error);
+    if (!status)
+        status = clear(pass, device, gradient->bias, bias, error);
+    return status ? status
+                  : clear(pass, device, gradient->hidden, pass->rows * head->width * real, error);
 }
 
 /* The gradients, as far as they are written; a resident head and its gradients are in use meanwhile. */
@@ -136,10 +158,7 @@ static sg_status write_gradients(sg_head_pass *pass, const sg_head *head, const 
         status = push->rows > 0 ? sg_cuda_head_backward(pass->device, push, gradient->weights,
                                                         gradient->bias, gradient->hidden, error)
                                 : no_gradient(pass, head, gradient, error);
-    for (int i = 0; i < 2; i++) {
-        sg_status left = sg_cuda_flat_leave(flats[i], stream, status ? NULL : error);
-        status = status ? status : left;
-    }
+    status = leave(pass, head->flat, leave(pass, gradient->flat, status, error), error);
     bool nobody_orders = head->resident && !gradient->flat;
     return !status && nobody_orders ? sg_cuda_stream_wait(stream, error) : status;
 }
@@ -169,7 +188,8 @@ sg_status sg_head_device_observe(sg_head_pass *pass, const sg_head *head,
         sg_head_grow(pass, SG_ROOM_PARTS, rows * 2, sizeof(sg_cuda_head_sums), error);
     sg_cuda_head_sums *sums = sg_head_at(pass, SG_ROOM_PARTS);
     if (!status)
-        status = sg_cuda_head_observe(pass->device, head->head_tokens, sums, error);
+        status = sg_cuda_head_observe(pass->device, head->head_tokens, sums,
+                                      sg_head_at(pass, SG_ROOM_LOG_NORM), error);
     for (size_t r = 0; r < rows && !status; r++) {
         sg_head_sums side[2];
         for (int k = 0; k < 2; k++) {

@@ -5,6 +5,9 @@
 #include "policy/head_pass.h"
 
 /* The output layer on a CUDA device: what head.h declares, for a pass of that backend. */
+/* Its stream: what is queued there before a call comes before it. */
+sg_status sg_head_device_open(sg_head_pass *pass, sg_cuda_stream **stream, sg_error *error);
+
 sg_status sg_head_device_load(sg_head_pass *pass, const sg_head *head, const void *hidden,
                               size_t rows, sg_error *error);
 sg_status sg_head_device_forward(sg_head_pass *pass, const sg_head *head, const void *hidden,

@@ -71,7 +71,6 @@ static void lay_out(sg_net *net, const sg_net_config *c)
     if (c->frozen_features)
         return;
     add_tensor(net, "tokens", -1, c->window > 0 && !c->tied ? vocabulary : 0, d);
-    net->resident = net->size;
     add_tensor(net, "prompts", -1, c->prompt_length > 0 ? c->prompt_symbols : 0, d);
     add_tensor(net, "positions", -1, c->length, d);
     add_tensor(net, "mix", -1, c->length * slots, d);
@@ -82,6 +81,7 @@ static void lay_out(sg_net *net, const sg_net_config *c)
         add_tensor(net, "inner", b, experts * c->hidden, d);
         add_tensor(net, "outer", b, experts * d, c->hidden);
     }
+    net->resident = net->size;
 }
 
 size_t sg_net_bytes(const sg_net_config *config)
@@ -130,7 +130,7 @@ sg_status sg_net_alloc_on(sg_net **out, const sg_net_config *config, sg_backend_
     net->values = values;
     if (backend == SG_BACKEND_CUDA)
         status = sg_cuda_flat_alloc(&net->device, config->precision, net->resident,
-                                    "a net's array over the vocabulary", error);
+                                    "the parameters of a net", error);
     else
         net->resident = 0;
     if (status) {

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "backend/backend.h"
+#include "backend/net_state.h"
 #include "core/status.h"
 #include "policy/flat.h"
 #include "policy/head.h"
@@ -35,7 +36,7 @@
  * there is no prior. */
 typedef enum sg_net_bias { SG_NET_BIAS_NONE, SG_NET_BIAS_FROZEN, SG_NET_BIAS_TRAINED } sg_net_bias;
 
-enum { SG_NET_BLOCKS = 8, SG_NET_TENSORS = 7 + 4 * SG_NET_BLOCKS };
+enum { SG_NET_TENSORS = 7 + 4 * SG_NET_BLOCKS };
 
 typedef struct sg_net_config {
     sg_prior prior;       /* vocabulary V, head, tail */
@@ -62,8 +63,7 @@ sg_status sg_net_check(const sg_net_config *config, sg_error *error);
 /* A point in the space of parameters: a policy, an older policy, a gradient, a step. Its numbers
  * are one flat array of the configuration's precision, divided into tensors; gaps are 0.
  *
- * With a device, the tensors that run over the vocabulary ("weights", "bias", "tokens") are there
- * and stay there; they come first. `values` has room for them, which is good between a
+ * With a device they are there and stay there. `values` has room for them, which is good between a
  * sg_net_fetch and the next change, and takes no memory before the first of those. */
 typedef struct sg_net {
     sg_net_config config;
@@ -82,12 +82,12 @@ size_t sg_net_resident_bytes(const sg_net_config *config);
 
 /* All zero. SG_EARGUMENT, SG_ENOMEM (the sentence says how much was needed). */
 sg_status sg_net_alloc(sg_net **net, const sg_net_config *config, sg_error *error);
-/* With the vocabulary's tensors on that backend. Calls that can fail may then also return what
- * backend/cuda/device.h says. */
+/* With its numbers on that backend. Calls that can fail may then also return what backend/cuda/device.h
+ * says. */
 sg_status sg_net_alloc_on(sg_net **net, const sg_net_config *config, sg_backend_kind backend,
                           sg_error *error);
 void sg_net_free(sg_net *net);
-/* The vocabulary's tensors from the device to `values` and back, for a look at single numbers, or
+/* The numbers from the device to `values` and back, for a look at single numbers, or
  * to set them; nothing to do without a device. Slow: all of them travel. */
 sg_status sg_net_fetch(const sg_net *net, sg_error *error);
 sg_status sg_net_store(sg_net *net, sg_error *error);
@@ -148,8 +148,7 @@ size_t sg_net_unroll(const sg_net_config *config, const sg_net_sequences *sequen
  * computation, and their pushes are summed. Rows are numbered as they first occur. */
 typedef struct sg_net_pass sg_net_pass;
 sg_net_pass *sg_net_pass_alloc(void); /* NULL: no memory */
-/* With the output layer on that backend, everything else on the CPU, for nets of that backend and of the
- * CPU. Calls may then also return what backend/cuda/device.h says. */
+/* For nets on that backend. Calls may then also return what backend/cuda/device.h says. */
 sg_net_pass *sg_net_pass_alloc_on(sg_backend_kind backend);
 /* How its output layer multiplies: see sg_head_pass_matmul. */
 sg_status sg_net_pass_matmul(sg_net_pass *pass, sg_matmul matmul, sg_error *error);
@@ -161,22 +160,24 @@ void sg_net_pass_free(sg_net_pass *pass);
 sg_status sg_net_forward(sg_net_pass *pass, const sg_net *net, const sg_net_batch *batch,
                          double *log_prob, sg_error *error);
 
-/* What the last forward saw. */
+/* What the last forward saw. SG_ENOMEM, and what a device says. */
 size_t sg_net_rows(const sg_net_pass *pass);
 const uint32_t *sg_net_row_of(const sg_net_pass *pass);        /* [N] */
-void sg_net_routes(const sg_net_pass *pass, uint64_t *routes); /* [N][blocks] */
+sg_status sg_net_routes(const sg_net_pass *pass, uint64_t *routes,
+                        sg_error *error); /* [N][blocks] */
 /* Entropy of the gates, nats: entropy[row * blocks + block]. 0 in dense blocks. */
-void sg_net_gate_entropy(const sg_net_pass *pass, double *entropy);
+sg_status sg_net_gate_entropy(const sg_net_pass *pass, double *entropy, sg_error *error);
 /* h of a row, width numbers. */
-void sg_net_features(const sg_net_pass *pass, size_t row, double *h);
+sg_status sg_net_features(const sg_net_pass *pass, size_t row, double *h, sg_error *error);
 
 /* gradient = dJ / d theta for pushes[i] = dJ / d log pi of position i (an aggregation factor times
  * coefficient times advantage). The tokens are those of the last forward. SG_ENOMEM. */
 sg_status sg_net_backward(sg_net_pass *pass, const sg_net *net, const double *pushes,
                           sg_diffuse diffuse, sg_net *gradient, sg_error *error);
 
-/* B of each row, the sum of its pushes ([rows]); returns norm2(sum of B h over rows). */
-double sg_net_diffuse_push(const sg_net_pass *pass, const double *pushes, double *diffuse);
+/* B of each row, the sum of its pushes ([rows]); *norm is the 2-norm of the sum of B h over rows. SG_ENOMEM. */
+sg_status sg_net_diffuse_push(sg_net_pass *pass, const double *pushes, double *diffuse,
+                              double *norm, sg_error *error);
 
 /* Subtract its row's mean from every push: another baseline, B = 0 in each row. What rounding
  * leaves of equal pushes is not a push. SG_ENOMEM. */

@@ -167,22 +167,33 @@ static double masses_of(const sg_net_config *c)
     return ((double)c->prior.vocabulary / 256 + 1) * 8;
 }
 
+/* Activations of one row of a pass, in numbers: what a forward leaves behind, and room to work in. */
+static double activations_of(const sg_net_config *c)
+{
+    double width = (double)c->width, hidden = (double)c->hidden, blocks = (double)c->blocks;
+    double chosen = c->experts > 1 ? (double)c->top_k : 1;
+    double left = width * (5 + 2 * blocks) + blocks * chosen * (2 * hidden + width);
+    return left + (blocks > 0 ? chosen * (2 * width + hidden + fmax(width, hidden)) : 0);
+}
+
+/* Lists of what a row adds to which embedding, in bytes. */
+static double lists_of(const sg_net_config *c)
+{
+    return 80 * (1 + 2 * (double)sg_net_slots(c));
+}
+
 double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses)
 {
     const sg_net_config *c = &shape->net;
-    double one = (double)sg_net_bytes(c), there = (double)sg_net_resident_bytes(c);
-    double real = (double)sg_real_size(c->precision), width = (double)c->width;
-    double positions = (double)responses * (double)c->length, blocks = (double)c->blocks;
-    double chosen = c->experts > 1 ? (double)c->top_k : 1, vocabulary = (double)c->prior.vocabulary;
-    double row = width * (5 + 2 * blocks) + blocks * chosen * (2 * (double)c->hidden + width);
-    /* Of two passes the activations. On a device: what is fetched for a look, and embeddings. */
+    double one = (double)sg_net_bytes(c), real = (double)sg_real_size(c->precision);
+    double positions = (double)responses * (double)c->length;
+    /* Of two passes. On a device: what is fetched for a look, and lists. */
     if (shape->backend == SG_BACKEND_CUDA)
-        return (one - there) * arrays_of(shape) + there +
-               2 * (positions * row + 2 * width * fmin(positions * (double)c->window, vocabulary)) *
-                   real;
+        return one + 2 * positions * lists_of(c);
     /* Also the masses of tiles, and parts of the features' gradient. */
-    return one * arrays_of(shape) + vocabulary * width * real / 4 +
-           2 * positions * (row * real + masses_of(c));
+    return one * arrays_of(shape) +
+           (double)c->prior.vocabulary * (double)c->width * real / 4 +
+           2 * positions * (activations_of(c) * real + lists_of(c) + masses_of(c));
 }
 
 double sg_net_policy_device_bytes(const sg_net_policy_shape *shape, size_t responses)
@@ -193,10 +204,11 @@ double sg_net_policy_device_bytes(const sg_net_policy_shape *shape, size_t respo
     if (shape->backend != SG_BACKEND_CUDA)
         return 0;
     double narrow = shape->matmul == SG_MATMUL_BF16 ? 2 : shape->matmul == SG_MATMUL_TF32 ? 4 : 0;
-    /* Of two passes: a chunk of logits, features, their gradient and its parts, masses, rounded
-     * weights. */
-    return (double)sg_net_resident_bytes(c) * arrays_of(shape) +
-           2 * (logits + logits * width / 1024 + positions * (3 * width * real + masses_of(c)) +
+    /* Of two passes: a chunk of logits, parts of the features' gradient, activations, features with a push, masses,
+     * rounded weights. */
+    return (double)sg_net_bytes(c) * arrays_of(shape) +
+           2 * (logits + logits * width / 1024 +
+                positions * ((activations_of(c) + width) * real + lists_of(c) + masses_of(c)) +
                 narrow * width * (double)c->prior.vocabulary);
 }
 

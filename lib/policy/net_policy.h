@@ -25,7 +25,7 @@ typedef struct sg_net_policy_shape {
                       * head's tokens, prompts * head^(length - 1) */
     int32_t end_token; /* responses end after it; -1: they all have net.length tokens */
     size_t observe_samples;  /* >= 1 */
-    sg_backend_kind backend; /* of what runs over the vocabulary; the rest is on the CPU */
+    sg_backend_kind backend; /* of parameters, moments and passes */
     sg_matmul matmul;        /* of the output layer: see sg_head_pass_matmul */
     uint64_t seed;           /* of parameters and of evaluation */
 } sg_net_policy_shape;

@@ -108,9 +108,10 @@ static sg_status fill_routes(sg_net_policy *self, sg_net_positions *u, sg_error 
         all = self->table[find(self, u, i)] != 0;
     if (!all) {
         sg_status status = sg_net_features_only(self->pass, self->net, &batch, error);
+        if (!status)
+            status = sg_net_routes(self->pass, u->routes, error);
         if (status)
             return status;
-        sg_net_routes(self->pass, u->routes);
     }
     for (size_t i = 0; i < u->count; i++) {
         size_t at = self->table[find(self, u, i)];
@@ -159,15 +160,19 @@ sg_status sg_net_policy_replay(sg_policy *policy, const sg_responses *responses,
     return SG_OK;
 }
 
-static double mean_gate_entropy(const sg_net_pass *pass, size_t count, size_t blocks, double *room)
+static sg_status mean_gate_entropy(const sg_net_pass *pass, size_t count, size_t blocks,
+                                   double *room, double *mean, sg_error *error)
 {
     const uint32_t *row_of = sg_net_row_of(pass);
     double sum = 0;
-    sg_net_gate_entropy(pass, room);
+    sg_status status = sg_net_gate_entropy(pass, room, error);
+    if (status)
+        return status;
     for (size_t i = 0; i < count; i++)
         for (size_t b = 0; b < blocks; b++)
             sum += room[row_of[i] * blocks + b];
-    return sum / (double)(count * blocks);
+    *mean = sum / (double)(count * blocks);
+    return SG_OK;
 }
 
 sg_status sg_net_policy_routes(sg_policy *policy, const sg_responses *responses, uint64_t *routes,
@@ -183,9 +188,10 @@ sg_status sg_net_policy_routes(sg_policy *policy, const sg_responses *responses,
         return status;
     sg_net_batch batch = sg_net_positions_batch(u);
     status = sg_net_features_only(self->pass, self->net, &batch, error);
+    if (!status)
+        status = sg_net_routes(self->pass, u->routes, error);
     if (status)
         return status;
-    sg_net_routes(self->pass, u->routes);
     for (size_t i = 0; i < u->count; i++)
         memcpy(routes + u->place[i] * blocks, u->routes + i * blocks, blocks * sizeof *routes);
     if (gate_entropy == NULL)
@@ -193,7 +199,7 @@ sg_status sg_net_policy_routes(sg_policy *policy, const sg_responses *responses,
     double *room = malloc(sg_net_rows(self->pass) * blocks * sizeof *room);
     if (!room)
         return sg_fail(error, SG_ENOMEM, "not enough memory to look at the gates");
-    *gate_entropy = mean_gate_entropy(self->pass, u->count, blocks, room);
+    status = mean_gate_entropy(self->pass, u->count, blocks, room, gate_entropy, error);
     free(room);
-    return SG_OK;
+    return status;
 }

@@ -34,7 +34,8 @@ static sg_status describe_pushes(const sg_net_policy *self, sg_policy_change *ch
         return sg_fail(error, SG_ENOMEM, "not enough memory to describe a step");
     }
     double *mass = gross + rows, share = 1 / (double)u->count; /* mass: of sampled tokens */
-    change->diffuse_features = sg_net_diffuse_push(self->pass, u->push, diffuse);
+    sg_status status =
+        sg_net_diffuse_push(self->pass, u->push, diffuse, &change->diffuse_features, error);
     for (size_t i = 0; i < u->count; i++) {
         gross[row_of[i]] += fabs(u->push[i]);
         samples[i] = (sampled){row_of[i], u->token[i], exp(u->value[i])};
@@ -51,7 +52,7 @@ static sg_status describe_pushes(const sg_net_policy *self, sg_policy_change *ch
     }
     free(diffuse);
     free(samples);
-    return SG_OK;
+    return status;
 }
 
 static sg_status measure_rise(sg_net_policy *self, const sg_net *old, sg_policy_change *change,
@@ -59,8 +60,8 @@ static sg_status measure_rise(sg_net_policy *self, const sg_net *old, sg_policy_
 {
     sg_head before = sg_net_head(old, 1), after = sg_net_head(self->net, 1);
     sg_head_samples said = {self->now.count, self->now.token, sg_net_row_of(self->pass)};
-    return sg_head_rise(self->pass->head, &before, self->pass->h, self->after->head, &after,
-                        self->after->h, &said, &change->max_unsampled_push, error);
+    return sg_head_rise(self->pass->head, &before, self->pass->state.h, self->after->head, &after,
+                        self->after->state.h, &said, &change->max_unsampled_push, error);
 }
 
 static sg_status measure_kl(sg_net_policy *self, const sg_net *old, sg_policy_change *change,

@@ -27,11 +27,11 @@ static sg_status check_sampler(const sg_sampler *s, sg_error *error)
 /* Equal contexts share their noise. */
 static sg_address noise_address(const sg_net_pass *pass, const sg_net_draw *draw, size_t row)
 {
-    size_t i = pass->example[row];
-    uint64_t hash = (uint64_t)pass->batch.positions[i] + 1;
-    for (size_t s = 0; s < pass->slots; s++) {
+    size_t slots = pass->state.slots;
+    uint64_t hash = (uint64_t)pass->here.position[row] + 1;
+    for (size_t s = 0; s < slots; s++) {
         hash = (hash ^ hash >> 29) * UINT64_C(0xff51afd7ed558ccd);
-        hash ^= (uint32_t)pass->batch.contexts[i * pass->slots + s];
+        hash ^= (uint32_t)pass->here.context[row * slots + s];
     }
     hash *= UINT64_C(0xff51afd7ed558ccd);
     return (sg_address){.seed = draw->seed + (hash & 0xffffffff00000000u),
@@ -49,6 +49,7 @@ typedef struct turn {
     size_t count;
     int32_t *tokens;
     double *uniform, *log_prob;
+    uint64_t *routes; /* [count][blocks] */
 } turn;
 
 /* One row with all of its logits; room for 2 V numbers. */
@@ -79,10 +80,10 @@ static sg_status draw_rows(turn *t, sg_error *error)
         status = sg_fail(error, SG_ENOMEM, "the sampler needs another %.3g GiB of memory",
                          (double)(group * padded + (size_t)threads * 2 * n) * 8 * 0x1p-30);
     if (!status)
-        status = sg_head_load(t->pass->head, &head, t->pass->h, rows, error);
+        status = sg_head_load(t->pass->head, &head, t->pass->state.h, rows, error);
     for (size_t start = 0; start < rows && !status; start += group) {
         size_t m = rows - start < group ? rows - start : group;
-        status = sg_head_logits(t->pass->head, &head, t->pass->h, start, m, logits, error);
+        status = sg_head_logits(t->pass->head, &head, t->pass->state.h, start, m, logits, error);
         if (status)
             break;
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
@@ -104,15 +105,17 @@ static sg_status draw_tiles(turn *t, sg_error *error)
 {
     sg_net_pass *pass = t->pass;
     sg_head head = sg_net_head(t->net, 1 / t->draw->sampler.temperature);
-    sg_status status = sg_head_forward(pass->head, &head, pass->h, pass->rows, NULL, NULL, error);
+    sg_status status =
+        sg_head_forward(pass->head, &head, pass->state.h, pass->rows, NULL, NULL, error);
     if (!status)
-        status = sg_head_draw(pass->head, &head, pass->h, t->count, pass->row_of, t->uniform,
+        status = sg_head_draw(pass->head, &head, pass->state.h, t->count, pass->row_of, t->uniform,
                               t->tokens, t->log_prob, error);
     if (status || !t->draw->sampler.raw || head.sharpness == 1)
         return status;
     sg_head_samples samples = {t->count, t->tokens, pass->row_of};
     head.sharpness = 1;
-    return sg_head_forward(pass->head, &head, pass->h, pass->rows, &samples, t->log_prob, error);
+    return sg_head_forward(pass->head, &head, pass->state.h, pass->rows, &samples, t->log_prob,
+                           error);
 }
 
 static sg_status roll(turn *t, int32_t *positions, int32_t *contexts, uint32_t *live,
@@ -138,6 +141,8 @@ static sg_status roll(turn *t, int32_t *positions, int32_t *contexts, uint32_t *
         sg_status status = sg_net_features_only(t->pass, t->net, &batch, error);
         if (!status)
             status = whole ? draw_tiles(t, error) : draw_rows(t, error);
+        if (!status && record->routes)
+            status = sg_net_routes(t->pass, t->routes, error);
         if (status)
             return status;
         size_t running = 0;
@@ -148,7 +153,7 @@ static sg_status roll(turn *t, int32_t *positions, int32_t *contexts, uint32_t *
             if (record->log_prob)
                 record->log_prob[at] = t->log_prob[i];
             for (size_t b = 0; record->routes && b < c->blocks; b++)
-                record->routes[at * c->blocks + b] = t->pass->block[b].set[t->pass->row_of[i]];
+                record->routes[at * c->blocks + b] = t->routes[i * c->blocks + b];
             live[running] = live[i];
             running += t->tokens[i] != t->draw->end_token;
         }
@@ -167,8 +172,9 @@ sg_status sg_net_rollout(sg_net_pass *pass, const sg_net *net, const sg_net_draw
     size_t n = sequences->count, slots = sg_net_slots(&net->config);
     double *reals = malloc((2 * n + 1) * sizeof *reals);
     int32_t *integers = malloc((n * (slots + 3) + 1) * sizeof *integers);
-    if (reals && integers) {
-        turn t = {pass, net, draw, n, integers, reals, reals + n};
+    uint64_t *routes = malloc((n * net->config.blocks + 1) * sizeof *routes);
+    if (reals && integers && routes) {
+        turn t = {pass, net, draw, n, integers, reals, reals + n, routes};
         int32_t *positions = integers + n, *contexts = positions + n;
         uint32_t *live = (uint32_t *)(contexts + n * slots);
         const sg_net_record none = {0};
@@ -183,5 +189,6 @@ sg_status sg_net_rollout(sg_net_pass *pass, const sg_net *net, const sg_net_draw
     }
     free(reals);
     free(integers);
+    free(routes);
     return status;
 }

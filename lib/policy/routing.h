@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/net_math.h"
+
 /* Routes of a mixture of experts: which experts a token uses in a block, one bit an expert (at most
  * 64). Routes of many tokens are an array [count][blocks].
  *
@@ -12,16 +14,9 @@
  * and computes the gates anew, g_i = I_i exp(s_i) / sum_j I_j exp(s_j), so that the router still
  * learns:
  *   R2  the set that the training forward chose at the old parameters (2512.01374)
- *   R3  the set that the sampler chose while it drew the token (2510.11370) */
-enum { SG_ROUTE_EXPERTS = 64 };
-
-/* The set of the k greatest scores; of equal ones the lower number wins. 1 <= k <= experts.
- * By hand: scores (0.1, 0.7, 0.7, 0.2), k = 2 give the set {1, 2}, bits 0110 = 6. */
-uint64_t sg_route_choose(const double *scores, size_t experts, size_t k);
-
-/* Gates of the experts in the set, in rising order of their number; their sum is 1. Returns how
- * many. */
-size_t sg_route_gates(const double *scores, uint64_t set, double *gates);
+ *   R3  the set that the sampler chose while it drew the token (2510.11370)
+ *
+ * sg_route_choose and sg_route_gates are in backend/net_math.h. */
 
 /* How two recordings of the same tokens differ. */
 typedef struct sg_route_flips {

@@ -188,8 +188,9 @@ START_TEST(parameters_may_live_on_the_device)
     problem p = problem_new(_i / 2 == 1 ? SG_FP64 : SG_FP32);
     bool pushed = _i % 2;
     size_t weights = V * WIDTH * p.real, bias = V * p.real, features = ROWS * WIDTH * p.real;
-    void *at[4] = {on_device(p.weights, weights), on_device(p.bias, bias),
-                   on_device(p.weights, weights), on_device(p.bias, bias)};
+    void *at[6] = {on_device(p.weights, weights), on_device(p.bias, bias),
+                   on_device(p.weights, weights), on_device(p.bias, bias),
+                   on_device(p.hidden, features), on_device(p.hidden, features)};
     ck_assert(!sg_cuda_stream_wait(NULL, NULL));
     char *got[2][3];
     double log_prob[2][COUNT];
@@ -213,14 +214,16 @@ START_TEST(parameters_may_live_on_the_device)
             head.resident = other.resident = true;
             gradient.weights = at[2];
             gradient.bias = at[3];
+            gradient.hidden = at[5];
         }
-        ck_assert(
-            !sg_head_forward(pass, &head, p.hidden, ROWS, &samples, log_prob[resident], NULL));
-        ck_assert(!sg_head_backward(pass, &head, p.hidden, &samples, p.pushes, SG_DIFFUSE_KEEP,
+        const void *hidden = resident ? at[4] : p.hidden;
+        ck_assert(!sg_head_forward(pass, &head, hidden, ROWS, &samples, log_prob[resident], NULL));
+        ck_assert(!sg_head_backward(pass, &head, hidden, &samples, p.pushes, SG_DIFFUSE_KEEP,
                                     &gradient, NULL));
         if (resident) {
             ck_assert(!sg_cuda_from_device(got[1][0], at[2], weights, NULL, NULL));
             ck_assert(!sg_cuda_from_device(got[1][1], at[3], bias, NULL, NULL));
+            ck_assert(!sg_cuda_from_device(got[1][2], at[5], features, NULL, NULL));
             /* The parameters move away, the weights' place gets others. */
             ck_assert(!sg_cuda_to_device(at[2], p.weights, weights, NULL, NULL));
             ck_assert(!sg_cuda_to_device(at[3], p.bias, bias, NULL, NULL));
@@ -231,9 +234,9 @@ START_TEST(parameters_may_live_on_the_device)
         } else {
             other.weights = calloc(V * WIDTH, p.real);
         }
-        ck_assert(!sg_head_forward(after, &other, p.hidden, ROWS, NULL, NULL, NULL));
-        ck_assert(!sg_head_diverge(pass, &head, p.hidden, after, &other, p.hidden, apart[resident],
-                                   NULL));
+        ck_assert(!sg_head_forward(after, &other, hidden, ROWS, NULL, NULL, NULL));
+        ck_assert(
+            !sg_head_diverge(pass, &head, hidden, after, &other, hidden, apart[resident], NULL));
         if (!resident)
             free((void *)(uintptr_t)other.weights);
         sg_head_pass_free(pass);
@@ -249,7 +252,7 @@ START_TEST(parameters_may_live_on_the_device)
         free(got[0][k]);
         free(got[1][k]);
     }
-    for (int k = 0; k < 4; k++)
+    for (int k = 0; k < 6; k++)
         sg_cuda_free(at[k]);
     problem_free(&p);
 }
@@ -275,7 +278,7 @@ static result in_chunks(const problem *p, size_t limit, sg_cuda_head_sums *sums,
     ck_assert(!sg_cuda_head_forward(head, COUNT, p->tokens, p->row, r.log_prob, r.log_norm, NULL));
     ck_assert(!sg_cuda_head_backward(head, &pushed, r.weights, r.bias, r.hidden, NULL));
     ck_assert(!sg_cuda_head_logits(head, 1, 0, ROWS, r.logits, V, NULL));
-    ck_assert(!sg_cuda_head_observe(head, 1500, sums, NULL));
+    ck_assert(!sg_cuda_head_observe(head, 1500, sums, r.log_norm, NULL));
     layer.sharpness = 1.4;
     double norms[ROWS];
     ck_assert(!sg_cuda_head_load(other, &layer, p->hidden, ROWS, NULL));

@@ -362,7 +362,9 @@ START_TEST(parameters_may_live_on_the_device)
     sg_head_samples samples = {COUNT, p->tokens, p->row};
     memcpy(place + 1, p->weights, weights);
     float *whole = on_device(place, weights + sizeof *place);
-    void *at[3] = {on_device(p->offset, bias), on_device(place, weights), on_device(place, bias)};
+    size_t features = ROWS * WIDTH * sizeof(float);
+    void *at[5] = {on_device(p->offset, bias), on_device(place, weights), on_device(place, bias),
+                   on_device(p->hidden, features), on_device(p->hidden, features)};
     ck_assert(!sg_cuda_stream_wait(NULL, NULL));
     for (int resident = 0; resident < 2; resident++) {
         sg_head head = head_of(p, true, SHARPNESS);
@@ -376,18 +378,20 @@ START_TEST(parameters_may_live_on_the_device)
             head.resident = true;
             gradient.weights = at[1];
             gradient.bias = at[2];
+            gradient.hidden = at[4];
         }
-        ck_assert(
-            !sg_head_forward(pass, &head, p->hidden, ROWS, &samples, log_prob[resident], NULL));
+        const void *hidden = resident ? at[3] : p->hidden;
+        ck_assert(!sg_head_forward(pass, &head, hidden, ROWS, &samples, log_prob[resident], NULL));
         if (resident)
             ck_assert(!sg_cuda_zero(whole, weights, NULL, NULL));
         ck_assert(!sg_cuda_stream_wait(NULL, NULL));
-        ck_assert(!sg_head_backward(pass, &head, p->hidden, &samples, p->pushes, SG_DIFFUSE_KEEP,
+        ck_assert(!sg_head_backward(pass, &head, hidden, &samples, p->pushes, SG_DIFFUSE_KEEP,
                                     &gradient, NULL));
-        ck_assert(!sg_head_observe(pass, &head, p->hidden, seen[resident], NULL));
+        ck_assert(!sg_head_observe(pass, &head, hidden, seen[resident], NULL));
         if (resident) {
             ck_assert(!sg_cuda_from_device(got[1][0], at[1], weights, NULL, NULL));
             ck_assert(!sg_cuda_from_device(got[1][1], at[2], bias, NULL, NULL));
+            ck_assert(!sg_cuda_from_device(got[1][2], at[4], features, NULL, NULL));
         }
         sg_head_pass_free(pass);
     }
@@ -395,12 +399,13 @@ START_TEST(parameters_may_live_on_the_device)
     ck_assert_mem_eq(seen[0], seen[1], sizeof seen[0]);
     ck_assert_mem_eq(got[0][0], got[1][0], weights);
     ck_assert_mem_eq(got[0][1], got[1][1], bias);
-    ck_assert_mem_eq(got[0][2], got[1][2], ROWS * WIDTH * sizeof(float));
+    ck_assert_mem_eq(got[0][2], got[1][2], features);
     for (int k = 0; k < 3; k++) {
         free(got[0][k]);
         free(got[1][k]);
-        sg_cuda_free(at[k]);
     }
+    for (int k = 0; k < 5; k++)
+        sg_cuda_free(at[k]);
     sg_cuda_free(whole);
     free(place);
     free(p);
@@ -415,7 +420,9 @@ START_TEST(not_a_number_stays_one)
         p->hidden[i] = i / WIDTH == 4 ? 0.5f : 0;
     sg_head head = head_of(p, true, 1);
     sg_head_pass *pass = pass_new(_i ? SG_MATMUL_BF16 : SG_MATMUL_TF32);
+    sg_row_observation seen[ROWS];
     ck_assert(!sg_head_forward(pass, &head, p->hidden, ROWS, NULL, NULL, NULL));
+    ck_assert(!sg_head_observe(pass, &head, p->hidden, seen, NULL));
     ck_assert_double_nan(sg_head_log_norm(pass, 4));
     sg_head_pass_free(pass);
     free(p);

@@ -6,6 +6,7 @@
 #include "backend/cuda/gates.h"
 #include "backend/cuda/head.h"
 #include "backend/cuda/machine.h"
+#include "backend/cuda/net.h"
 #include "backend/light.h"
 #include "backend/rows.h"
 #include "backend/tree_rows.h"
@@ -313,7 +314,7 @@ sg_status sg_cuda_head_draw(sg_cuda_head *head, size_t count, const uint32_t *ro
 }
 
 sg_status sg_cuda_head_observe(sg_cuda_head *head, size_t split, sg_cuda_head_sums *sums,
-                               sg_error *error)
+                               double *log_norm, sg_error *error)
 {
     return absent(error);
 }
@@ -453,3 +454,7 @@ sg_cuda_stream *sg_cuda_light_stream(const sg_light_rows *rows)
 {
     return NULL;
 }
+
+/* net.h: nobody gets as far as a kernel, as there is no stream to queue it on. */
+
+const sg_net_kernels sg_cuda_net_kernels[2];

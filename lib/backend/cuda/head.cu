@@ -3,6 +3,7 @@
 #include "backend/cuda/launch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "backend/cuda/head_parts.h"
 #include "backend/cuda/head_tensor.h"
@@ -110,7 +111,7 @@ template <typename real> sg_status queue_forward(sg_cuda_head *head, size_t coun
            *picked = sg_cuda_head_at<double>(head, SG_CUDA_ROOM_VALUES);
     const int32_t *tokens = sg_cuda_head_at<int32_t>(head, SG_CUDA_ROOM_TOKENS);
     const uint32_t *row = sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_ROWS);
-    const void *hidden = sg_cuda_head_at<void>(head, SG_CUDA_ROOM_HIDDEN);
+    const void *hidden = head->hidden;
     const char *doing = "normalising rows of logits";
     sg_cuda_chunk chunk;
     sg_status status = sg_cuda_chunk_first(head, rows, &chunk, error);
@@ -202,6 +203,7 @@ const char *const room_names[SG_CUDA_ROOMS] = {
     "features of the active rows, rounded",
     "a chunk of logits, rounded",
     "parts of the gradient of the output layer's bias",
+    "numbers on their way to the host",
 };
 
 } // namespace
@@ -234,6 +236,7 @@ extern "C" void sg_cuda_head_free(sg_cuda_head *head)
         sg_cuda_free(head->rooms[i].at);
     sg_cuda_tensor_free(head->tensor);
     sg_cuda_stream_free(head->stream);
+    free(head->pair);
     free(head);
 }
 
@@ -281,6 +284,37 @@ sg_status sg_cuda_head_get(const sg_cuda_head *head, sg_cuda_head_room room, voi
                            sg_error *error)
 {
     return sg_cuda_from_device(to, head->rooms[room].at, bytes, head->stream, error);
+}
+
+sg_status sg_cuda_head_get_pair(sg_cuda_head *head, sg_cuda_head_wish a, sg_cuda_head_wish b,
+                                sg_error *error)
+{
+    if (!a.to || !a.bytes || !b.to || !b.bytes) {
+        const sg_cuda_head_wish &one = a.to && a.bytes ? a : b;
+        return one.to ? sg_cuda_head_get(head, one.room, one.to, one.bytes, error) : SG_OK;
+    }
+    size_t bytes = a.bytes + b.bytes;
+    sg_status status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_PAIR, bytes, error);
+    if (status == SG_OK && bytes > head->pair_bytes) {
+        free(head->pair);
+        head->pair = (char *)malloc(bytes);
+        head->pair_bytes = head->pair ? bytes : 0;
+        if (!head->pair)
+            status = sg_fail(error, SG_ENOMEM, "not enough memory for numbers of the device");
+    }
+    char *there = sg_cuda_head_at<char>(head, SG_CUDA_ROOM_PAIR);
+    if (status == SG_OK)
+        status = sg_cuda_copy(there, head->rooms[a.room].at, a.bytes, head->stream, error);
+    if (status == SG_OK)
+        status =
+            sg_cuda_copy(there + a.bytes, head->rooms[b.room].at, b.bytes, head->stream, error);
+    if (status == SG_OK)
+        status = sg_cuda_head_get(head, SG_CUDA_ROOM_PAIR, head->pair, bytes, error);
+    if (status != SG_OK)
+        return status;
+    memcpy(a.to, head->pair, a.bytes);
+    memcpy(b.to, head->pair + a.bytes, b.bytes);
+    return SG_OK;
 }
 
 void sg_cuda_chunk_shape(const sg_cuda_head *head, size_t rows, size_t logit, sg_cuda_chunk *chunk)
@@ -336,13 +370,15 @@ extern "C" sg_status sg_cuda_head_load(sg_cuda_head *head, const sg_cuda_layer *
                        "policy.precision to fp32 or run.matmul to same",
                        head->matmul == SG_MATMUL_BF16 ? "bf16" : "tf32");
     size_t real = sg_cuda_head_real(head), v = layer->vocabulary, d = layer->width;
-    sg_status status = sg_cuda_head_put(head, SG_CUDA_ROOM_HIDDEN, hidden, rows * d * real, error);
+    head->hidden = hidden;
     if (layer->resident)
-        return status;
+        return sg_cuda_use(error);
+    sg_status status = sg_cuda_head_put(head, SG_CUDA_ROOM_HIDDEN, hidden, rows * d * real, error);
     if (status == SG_OK)
         status = sg_cuda_head_put(head, SG_CUDA_ROOM_WEIGHTS, layer->weights, v * d * real, error);
     if (status == SG_OK && layer->bias)
         status = sg_cuda_head_put(head, SG_CUDA_ROOM_BIAS, layer->bias, v * real, error);
+    head->hidden = head->rooms[SG_CUDA_ROOM_HIDDEN].at;
     head->layer.weights = head->rooms[SG_CUDA_ROOM_WEIGHTS].at;
     head->layer.bias = layer->bias ? head->rooms[SG_CUDA_ROOM_BIAS].at : nullptr;
     return status;
@@ -382,12 +418,9 @@ extern "C" sg_status sg_cuda_head_forward(sg_cuda_head *head, size_t count, cons
         status = sg_cuda_head_put(head, SG_CUDA_ROOM_ROWS, row, count * sizeof *row, error);
     if (status == SG_OK)
         status = sg_cuda_head_queue_forward(head, count, error);
-    if (status == SG_OK)
-        status =
-            sg_cuda_head_get(head, SG_CUDA_ROOM_VALUES, log_prob, count * sizeof *log_prob, error);
-    return status ? status
-                  : sg_cuda_head_get(head, SG_CUDA_ROOM_LOG_NORM, log_norm,
-                                     head->rows * sizeof *log_norm, error);
+    sg_cuda_head_wish values = {SG_CUDA_ROOM_VALUES, log_prob, count * sizeof *log_prob},
+                      norms = {SG_CUDA_ROOM_LOG_NORM, log_norm, head->rows * sizeof *log_norm};
+    return status ? status : sg_cuda_head_get_pair(head, values, norms, error);
 }
 
 /* So many rows at a time that their padded logits are one chunk. */
@@ -401,8 +434,7 @@ extern "C" sg_status sg_cuda_head_logits(sg_cuda_head *head, double sharpness, s
     for (size_t r = 0; r < count && status == SG_OK; r += group) {
         size_t m = count - r < group ? count - r : group;
         sg_cuda_chunk chunk = {first + r, m, 0, head->layer.vocabulary, lead, group};
-        status = make_logits(head, chunk, sg_cuda_head_at<void>(head, SG_CUDA_ROOM_HIDDEN), lead,
-                             sharpness, error);
+        status = make_logits(head, chunk, head->hidden, lead, sharpness, error);
         if (status == SG_OK)
             status = sg_cuda_head_get(head, SG_CUDA_ROOM_LOGITS, (char *)out + r * row_bytes,
                                       m * row_bytes, error);

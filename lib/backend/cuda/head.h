@@ -15,7 +15,7 @@
  * observables are summed in another order. No result depends on the size of the chunks, nor a row's on other rows.
  *
  * Arrays are the host's. sg_cuda_head_load copies parameters and features to the device, and all calls up to the
- * next use these copies; parameters that are on the device already are used where they are. Errors: those of device.h. */
+ * next use these copies; a resident layer's are used where they are. Errors: those of device.h. */
 
 #ifdef __cplusplus
 extern "C" {
@@ -46,17 +46,17 @@ typedef struct sg_cuda_layer {
     sg_precision precision;
     double sharpness;
     const void *weights, *bias; /* [vocabulary][width]; [vocabulary] or NULL */
-    bool resident;              /* both are on the device, and so are their gradients */
+    bool resident;              /* they are on the device, and so are features and gradients */
 } sg_cuda_layer;
 
-/* hidden: [rows][width], rows >= 1 */
+/* hidden: [rows][width], rows >= 1; of a resident layer it is used where it is, until the next load. */
 sg_status sg_cuda_head_load(sg_cuda_head *head, const sg_cuda_layer *layer, const void *hidden,
                             size_t rows, sg_error *error);
 
 /* For a layer that is resident: from now on its parameters are there. */
 void sg_cuda_head_move(sg_cuda_head *head, const void *weights, const void *bias);
 
-/* count may be 0. log_norm: [rows]. */
+/* count may be 0. log_norm: [rows], or NULL; where nothing is brought back, the call only queues its work. */
 sg_status sg_cuda_head_forward(sg_cuda_head *head, size_t count, const int32_t *tokens,
                                const uint32_t *row, double *log_prob, double *log_norm,
                                sg_error *error);
@@ -96,12 +96,12 @@ sg_status sg_cuda_head_draw(sg_cuda_head *head, size_t count, const uint32_t *ro
                             const double *uniform, int32_t *tokens, double *log_prob,
                             sg_error *error);
 
-/* sums[rows][2], of the tokens below `split` and of the others. */
+/* sums[rows][2], of the tokens below `split` and of the others. log_norm: [rows], those of the forward. */
 typedef struct sg_cuda_head_sums {
     double mass, plogp, squares, max, min, underflowed; /* those of sg_head_sums */
 } sg_cuda_head_sums;
 sg_status sg_cuda_head_observe(sg_cuda_head *head, size_t split, sg_cuda_head_sums *sums,
-                               sg_error *error);
+                               double *log_norm, sg_error *error);
 
 /* sums[rows][3]: KL(a || b), KL(b || a), total variation of two layers of one shape. */
 sg_status sg_cuda_head_diverge(sg_cuda_head *a, sg_cuda_head *b, double *sums, sg_error *error);

@@ -194,10 +194,9 @@ sg_status queue_backward(sg_cuda_head *head, const sg_cuda_push *push, bool bias
     b.parts = sg_cuda_head_at<real>(head, SG_CUDA_ROOM_PARTS);
     b.weight_gradient = (real *)head->weight_gradient;
     b.bias_gradient = bias ? (real *)head->bias_gradient : nullptr;
-    b.hidden_gradient =
-        hidden ? sg_cuda_head_at<real>(head, SG_CUDA_ROOM_HIDDEN_GRADIENT) : nullptr;
+    b.hidden_gradient = hidden ? (real *)head->hidden_gradient : nullptr;
     status = b.check(SG_LAUNCH(gather<real>, (unsigned)b.rows, THREADS, 0, head->stream, width,
-                               b.active, sg_cuda_head_at<real>(head, SG_CUDA_ROOM_HIDDEN),
+                               b.active, (const real *)head->hidden,
                                sg_cuda_head_at<real>(head, SG_CUDA_ROOM_COMPACT)),
                      error);
     bool dense_weights = push->diffuse_for == SG_CUDA_DIFFUSE_ALL,
@@ -216,15 +215,19 @@ sg_status queue_backward(sg_cuda_head *head, const sg_cuda_push *push, bool bias
 }
 
 /* For gradients that go back to the host. */
-sg_status reserve_gradients(sg_cuda_head *head, bool bias, sg_error *error)
+sg_status reserve_gradients(sg_cuda_head *head, bool bias, bool hidden, sg_error *error)
 {
-    size_t bytes = head->layer.vocabulary * sg_cuda_head_real(head);
+    size_t real = sg_cuda_head_real(head), bytes = head->layer.vocabulary * real;
     sg_status status =
         sg_cuda_head_reserve(head, SG_CUDA_ROOM_WEIGHT_GRADIENT, bytes * head->layer.width, error);
     if (status == SG_OK && bias)
         status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_BIAS_GRADIENT, bytes, error);
+    if (status == SG_OK && hidden)
+        status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_HIDDEN_GRADIENT,
+                                      head->rows * head->layer.width * real, error);
     head->weight_gradient = head->rooms[SG_CUDA_ROOM_WEIGHT_GRADIENT].at;
     head->bias_gradient = head->rooms[SG_CUDA_ROOM_BIAS_GRADIENT].at;
+    head->hidden_gradient = head->rooms[SG_CUDA_ROOM_HIDDEN_GRADIENT].at;
     return status;
 }
 
@@ -256,12 +259,9 @@ extern "C" sg_status sg_cuda_head_queue_backward(sg_cuda_head *head, const sg_cu
                                                  bool bias, bool hidden, sg_error *error)
 {
     size_t hidden_bytes = head->rows * head->layer.width * sg_cuda_head_real(head);
-    sg_status status = head->layer.resident ? SG_OK : reserve_gradients(head, bias, error);
+    sg_status status = head->layer.resident ? SG_OK : reserve_gradients(head, bias, hidden, error);
     if (status == SG_OK && hidden)
-        status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_HIDDEN_GRADIENT, hidden_bytes, error);
-    if (status == SG_OK && hidden)
-        status = sg_cuda_zero(head->rooms[SG_CUDA_ROOM_HIDDEN_GRADIENT].at, hidden_bytes,
-                              head->stream, error);
+        status = sg_cuda_zero(head->hidden_gradient, hidden_bytes, head->stream, error);
     if (status != SG_OK)
         return status;
     if (head->tensor)
@@ -275,20 +275,21 @@ extern "C" sg_status sg_cuda_head_backward(sg_cuda_head *head, const sg_cuda_pus
                                            void *weights, void *bias, void *hidden, sg_error *error)
 {
     size_t real = sg_cuda_head_real(head), v = head->layer.vocabulary, d = head->layer.width;
-    bool resident = head->layer.resident;
     sg_status status = put(head, push, error);
-    if (resident) {
+    if (head->layer.resident) {
         head->weight_gradient = weights;
         head->bias_gradient = bias;
+        head->hidden_gradient = hidden;
     }
     if (status == SG_OK)
         status = sg_cuda_head_queue_backward(head, push, bias != nullptr, hidden != nullptr, error);
-    if (status == SG_OK && !resident)
-        status = sg_cuda_head_get(head, SG_CUDA_ROOM_WEIGHT_GRADIENT, weights, v * d * real, error);
-    if (status == SG_OK && !resident && bias)
+    if (status != SG_OK || head->layer.resident)
+        return status;
+    status = sg_cuda_head_get(head, SG_CUDA_ROOM_WEIGHT_GRADIENT, weights, v * d * real, error);
+    if (status == SG_OK && bias)
         status = sg_cuda_head_get(head, SG_CUDA_ROOM_BIAS_GRADIENT, bias, v * real, error);
     if (status == SG_OK && hidden)
         status = sg_cuda_head_get(head, SG_CUDA_ROOM_HIDDEN_GRADIENT, hidden, head->rows * d * real,
                                   error);
-    return status || resident ? status : sg_cuda_stream_wait(head->stream, error);
+    return status;
 }

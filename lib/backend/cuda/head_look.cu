@@ -162,8 +162,7 @@ __global__ void __launch_bounds__(THREADS)
 template <typename real> cudaError_t launch_draw(const sg_cuda_head *head, size_t count)
 {
     return SG_LAUNCH(draw<real>, (unsigned)count, THREADS, 0, head->stream, head->layer,
-                     sg_cuda_head_at<real>(head, SG_CUDA_ROOM_HIDDEN),
-                     sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_ROWS),
+                     (const real *)head->hidden, sg_cuda_head_at<uint32_t>(head, SG_CUDA_ROOM_ROWS),
                      sg_cuda_head_at<double>(head, SG_CUDA_ROOM_SHARES),
                      sg_cuda_head_at<double>(head, SG_CUDA_ROOM_LOG_NORM),
                      sg_cuda_head_at<int32_t>(head, SG_CUDA_ROOM_TOKENS),
@@ -225,9 +224,9 @@ sg_status look_at_both(sg_cuda_head *a, sg_cuda_head *b, size_t numbers, double 
     for (bool more = true; more && status == SG_OK;
          more = status == SG_OK && sg_cuda_chunk_next(a, rows, &chunk)) {
         other = chunk;
-        status = sg_cuda_head_chunk_logits(a, &chunk, a->rooms[SG_CUDA_ROOM_HIDDEN].at, error);
+        status = sg_cuda_head_chunk_logits(a, &chunk, a->hidden, error);
         if (status == SG_OK)
-            status = sg_cuda_head_chunk_logits(b, &other, b->rooms[SG_CUDA_ROOM_HIDDEN].at, error);
+            status = sg_cuda_head_chunk_logits(b, &other, b->hidden, error);
         if (status == SG_OK)
             status = sg_cuda_stream_wait(b->stream, error);
         if (status == SG_OK)
@@ -272,26 +271,22 @@ extern "C" sg_status sg_cuda_head_draw(sg_cuda_head *head, size_t count, const u
                                                   ? launch_draw<float>(head, count)
                                                   : launch_draw<double>(head, count),
                                               "drawing tokens", error);
-    if (status == SG_OK)
-        status = sg_cuda_head_get(head, SG_CUDA_ROOM_TOKENS, tokens, count * sizeof *tokens, error);
-    if (status == SG_OK && log_prob)
-        status =
-            sg_cuda_head_get(head, SG_CUDA_ROOM_VALUES, log_prob, count * sizeof *log_prob, error);
-    return status;
+    sg_cuda_head_wish drawn = {SG_CUDA_ROOM_TOKENS, tokens, count * sizeof *tokens},
+                      values = {SG_CUDA_ROOM_VALUES, log_prob, count * sizeof *log_prob};
+    return status ? status : sg_cuda_head_get_pair(head, drawn, values, error);
 }
 
 extern "C" sg_status sg_cuda_head_observe(sg_cuda_head *head, size_t split, sg_cuda_head_sums *sums,
-                                          sg_error *error)
+                                          double *log_norm, sg_error *error)
 {
     size_t rows = head->rows, bytes = rows * 2 * sizeof *sums;
-    const void *hidden = head->rooms[SG_CUDA_ROOM_HIDDEN].at;
     sg_cuda_chunk chunk;
     sg_status status = sg_cuda_head_reserve(head, SG_CUDA_ROOM_SUMS, bytes, error);
     if (status == SG_OK)
         status = sg_cuda_chunk_first(head, rows, &chunk, error);
     for (bool more = true; more && status == SG_OK;
          more = status == SG_OK && sg_cuda_chunk_next(head, rows, &chunk)) {
-        status = sg_cuda_head_chunk_logits(head, &chunk, hidden, error);
+        status = sg_cuda_head_chunk_logits(head, &chunk, head->hidden, error);
         if (status == SG_OK)
             status = sg_cuda_check(head->layer.precision == SG_FP32
                                        ? launch_look<float>(head, chunk, split)
@@ -299,7 +294,9 @@ extern "C" sg_status sg_cuda_head_observe(sg_cuda_head *head, size_t split, sg_c
                                    looking, error);
     }
     if (status == SG_OK)
-        status = sg_cuda_head_get(head, SG_CUDA_ROOM_SUMS, sums, bytes, error);
+        status = sg_cuda_head_get_pair(head, {SG_CUDA_ROOM_SUMS, sums, bytes},
+                                       {SG_CUDA_ROOM_LOG_NORM, log_norm, rows * sizeof *log_norm},
+                                       error);
     for (size_t i = 0; i < 2 * rows && status == SG_OK; i++)
         sums[i].min = -sums[i].min;
     return status;

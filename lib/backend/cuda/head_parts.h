@@ -41,6 +41,7 @@ enum sg_cuda_head_room {
     SG_CUDA_ROOM_NARROW_COMPACT,
     SG_CUDA_ROOM_NARROW_LOGITS,
     SG_CUDA_ROOM_BIAS_PARTS,
+    SG_CUDA_ROOM_PAIR, /* two arrays on their way to the host */
     SG_CUDA_ROOMS
 };
 
@@ -50,9 +51,12 @@ struct sg_cuda_head {
         size_t bytes;
     } rooms[SG_CUDA_ROOMS];
     sg_cuda_stream *stream;
+    char *pair; /* of the host */
+    size_t pair_bytes;
     size_t limit;        /* bytes of logits */
     sg_cuda_layer layer; /* weights and bias on the device */
-    void *weight_gradient, *bias_gradient;
+    const void *hidden;  /* features on the device */
+    void *weight_gradient, *bias_gradient, *hidden_gradient;
     size_t rows;
     sg_matmul matmul;
     sg_cuda_tensor *tensor; /* NULL: plain products */
@@ -87,6 +91,14 @@ static inline sg_cuda_samples sg_cuda_head_samples(const sg_cuda_head *head, siz
 }
 sg_status sg_cuda_head_put(sg_cuda_head *head, sg_cuda_head_room room, const void *from,
                            size_t bytes, sg_error *error);
+/* The first bytes of two rooms, with one wait. `to` may be NULL. */
+struct sg_cuda_head_wish {
+    sg_cuda_head_room room;
+    void *to;
+    size_t bytes;
+};
+sg_status sg_cuda_head_get_pair(sg_cuda_head *head, sg_cuda_head_wish a, sg_cuda_head_wish b,
+                                sg_error *error);
 sg_status sg_cuda_head_get(const sg_cuda_head *head, sg_cuda_head_room room, void *to, size_t bytes,
                            sg_error *error);
 

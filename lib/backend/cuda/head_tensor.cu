@@ -180,7 +180,7 @@ sg_status round_matrix(sg_cuda_head *head, bool weights, size_t rows, size_t all
     size_t width = head->layer.width, padded = sg_cuda_narrow_width(head),
            eights = all_rows * padded / EIGHT;
     sg_cuda_head_room to = weights ? SG_CUDA_ROOM_NARROW_WEIGHTS : SG_CUDA_ROOM_NARROW_HIDDEN;
-    const void *from = weights ? head->layer.weights : head->rooms[SG_CUDA_ROOM_HIDDEN].at;
+    const void *from = weights ? head->layer.weights : head->hidden;
     const void *bias = weights ? head->layer.bias : nullptr;
     if (eights > UINT32_MAX - THREADS)
         return sg_fail(

@@ -270,7 +270,7 @@ sg_status queue_backward(sg_cuda_head *head, const sg_cuda_push *push, bool bias
         status =
             b.check(SG_LAUNCH(add_parts, (unsigned)rows, THREADS, 0, head->stream, rows, width,
                               parts, b.active, sg_cuda_head_at<float>(head, SG_CUDA_ROOM_PARTS),
-                              sg_cuda_head_at<float>(head, SG_CUDA_ROOM_HIDDEN_GRADIENT)),
+                              (float *)head->hidden_gradient),
                     error);
     return status;
 }

@@ -128,18 +128,15 @@ START_TEST(calls_that_bring_nothing_back_do_not_wait)
 }
 END_TEST
 
-/* What an update brings back, each with a wait: log-probabilities and normalisers; with layers below the output on the CPU also
- * embeddings, their gradients, the features' gradient, and the norm of what is on the device. */
+/* Tokens and their log-probabilities, once a position; log-probabilities and normalisers, once an update. */
 START_TEST(an_update_waits_for_what_it_brings_back)
 {
     sg_net_policy_shape shape = shape_of(false);
     sg_policy_step step = {.optimizer = {.lr = 0.01}, .clip_norm = 0.1};
-    size_t most = 6;
     if (_i) {
         shape.net.frozen_features = true;
         shape.net.blocks = 0;
         shape.net.hidden = 0;
-        most = 2;
     }
     sg_policy *policy;
     answers a;
@@ -147,15 +144,73 @@ START_TEST(an_update_waits_for_what_it_brings_back)
     ck_assert(!sg_net_policy_alloc(&policy, &shape, NULL));
     for (uint32_t t = 1; t < 4; t++) {
         sg_policy_draw how = {5, SG_STREAM_ROLLOUT, t, SG_SAMPLER_PLAIN};
-        ck_assert(!policy->methods->draw(policy, &how, &a.responses, a.log_prob, NULL));
         size_t before = sg_emulator_waits();
+        ck_assert(!policy->methods->draw(policy, &how, &a.responses, a.log_prob, NULL));
+        size_t waits = sg_emulator_waits() - before;
+        ck_assert_msg(t == 1 || waits <= LENGTH, "draws of step %u waited %zu times", t, waits);
+        before = sg_emulator_waits();
         step.time = t;
         ck_assert(!policy->methods->update(policy, &step, &a.responses, a.push, NULL, NULL));
-        size_t waits = sg_emulator_waits() - before;
+        waits = sg_emulator_waits() - before;
         /* Room that grows in the first update waits for what is queued. */
-        ck_assert_msg(t == 1 || waits <= most, "update %u waited %zu times", t, waits);
+        ck_assert_msg(t == 1 || waits <= 1, "update %u waited %zu times", t, waits);
     }
     sg_policy_free(policy);
+}
+END_TEST
+
+/* Contexts, tokens and pushes go up, log-probabilities come back: as many bytes at every width, hidden width and vocabulary. */
+static size_t travelled(const sg_net_config *c, size_t count, const int32_t *position,
+                        const int32_t *context, const int32_t *token, const double *push)
+{
+    sg_net *net, *gradient;
+    sg_net_pass *pass = sg_net_pass_alloc_on(SG_BACKEND_CUDA);
+    double *log_prob = malloc(count * sizeof *log_prob);
+    sg_net_batch batch = {count, position, context, token, NULL};
+    size_t bytes = 0;
+    ck_assert(!sg_net_alloc_on(&net, c, SG_BACKEND_CUDA, NULL));
+    ck_assert(!sg_net_alloc_on(&gradient, c, SG_BACKEND_CUDA, NULL));
+    ck_assert(!sg_net_init(net, 7, NULL));
+    for (int again = 0; again < 2; again++) {
+        size_t start = sg_emulator_traffic(), waits = sg_emulator_waits();
+        ck_assert(!sg_net_forward(pass, net, &batch, log_prob, NULL));
+        ck_assert(!sg_net_backward(pass, net, push, SG_DIFFUSE_KEEP, gradient, NULL));
+        bytes = sg_emulator_traffic() - start;
+        if (again) /* for the log-probabilities, and nothing else */
+            ck_assert_uint_eq(sg_emulator_waits() - waits, 1);
+    }
+    free(log_prob);
+    sg_net_pass_free(pass);
+    sg_net_free(net);
+    sg_net_free(gradient);
+    return bytes;
+}
+
+START_TEST(features_and_embeddings_do_not_travel)
+{
+    enum { N = 90 };
+    int32_t position[N], context[2 * N], token[N];
+    double push[N];
+    sg_net_config c = shape_of(_i % 2).net;
+    c.prior.vocabulary = 200;
+    c.experts = _i / 2 ? 4 : 0;
+    c.top_k = _i / 2 ? 2 : 0;
+    for (int i = 0; i < N; i++) {
+        position[i] = i % 2;
+        context[2 * i] = i % PROMPTS;
+        context[2 * i + 1] = i % 5 ? i : -1;
+        token[i] = i * 2;
+        push[i] = i % 3 - 0.5;
+    }
+    c.width = 8;
+    size_t narrow = travelled(&c, N, position, context, token, push);
+    c.width = 80;
+    c.hidden = 40;
+    c.prior.vocabulary = 700;
+    ck_assert_uint_eq(travelled(&c, N, position, context, token, push), narrow);
+    /* A list entry and a handful of numbers for each slot of each row. */
+    ck_assert_uint_lt(narrow, N * 4 * 80);
+    ck_assert_uint_gt(narrow, N * 4 * 8);
 }
 END_TEST
 
@@ -248,6 +303,7 @@ Suite *net_device_suite(void)
     tcase_add_loop_test(tests, parameters_stay_where_they_are, 0, 3);
     tcase_add_test(tests, calls_that_bring_nothing_back_do_not_wait);
     tcase_add_loop_test(tests, an_update_waits_for_what_it_brings_back, 0, 2);
+    tcase_add_loop_test(tests, features_and_embeddings_do_not_travel, 0, 4);
     tcase_add_test(tests, a_net_that_does_not_fit_says_so);
     tcase_add_loop_test(tests, a_net_of_a_lost_device_says_so, 0, 2);
     tcase_add_test(tests, a_simulation_of_nets_keeps_its_finished_runs);
