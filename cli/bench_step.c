@@ -71,7 +71,6 @@ static sg_status flat_make(sg_flat *flat, sg_precision precision, size_t n, uint
         return sg_fail(error, SG_ENOMEM, "not enough memory for W3.step");
     if (!device)
         return SG_OK;
-    flat->resident = n;
     sg_status status =
         sg_cuda_flat_alloc(&flat->device, precision, n, "an array of W3.step", error);
     return status ? status : sg_cuda_flat_put(flat->device, 0, n, flat->host, error);
@@ -87,7 +86,7 @@ static sg_status make(step_data *data, sg_precision precision, size_t n, sg_erro
         status = flat_make(&data->gradient, precision, n, 2, 1, device, error);
     return status ? status
                   : sg_tensor_optimizer_alloc_on(&data->optimizer, &rule, precision, &tensor, 1, n,
-                                                 device ? n : 0, error);
+                                                 data->backend, error);
 }
 
 /* A few steps on a part, with a gradient of its own each; parameters are then on the host. */

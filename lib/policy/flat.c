@@ -16,7 +16,7 @@ static const char *values_of(const sg_flat *flat, const sg_tensor *t)
 sg_status sg_flat_norm2(const sg_flat *flat, const sg_tensor *t, double *norm2, sg_error *error)
 {
     sg_cuda_slice slice = {t->offset, t->rows, t->columns, 0, false};
-    if (sg_flat_on_device(flat, t))
+    if (flat->device)
         return sg_cuda_flat_norm2(flat->device, 1, &slice, norm2, error);
     *norm2 = sg_tensor_norm2(flat->precision, t, flat->host);
     return SG_OK;
@@ -50,7 +50,7 @@ static sg_status no_room(sg_error *error)
 
 sg_status sg_flat_columns(const sg_flat *flat, const sg_tensor *t, double *sums, sg_error *error)
 {
-    if (sg_flat_on_device(flat, t))
+    if (flat->device)
         return sg_cuda_flat_columns(flat->device, t->offset, t->rows, t->columns, sums, error);
     double *tiles = malloc(sg_column_tiles(t->rows) * t->columns * sizeof *tiles);
     if (!tiles)
@@ -67,7 +67,7 @@ sg_status sg_flat_lengths(const sg_flat *flat, const sg_tensor *t, size_t first,
     *sum = 0;
     if (first == end)
         return SG_OK;
-    if (sg_flat_on_device(flat, t))
+    if (flat->device)
         return sg_cuda_flat_lengths(flat->device, t->offset + first * t->columns, end - first,
                                     t->columns, sum, error);
     size_t n = end - first, real = sg_real_size(flat->precision);

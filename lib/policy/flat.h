@@ -5,9 +5,7 @@
 #include "backend/cuda/flat.h"
 #include "policy/optimizer.h"
 
-/* A flat array of numbers that is divided into tensors, in one place or in two: numbers
- * 0..resident-1 on the CUDA device, the others in `host`, each at its own index. A tensor is in one
- * place. Sums are the same bits wherever the numbers are: squares in the order of
+/* A flat array of numbers that is divided into tensors, on the host or on the CUDA device. Sums are the same bits wherever the numbers are: squares in the order of
  * backend/rule_math.h, columns likewise.
  *
  * Only a device can fail (backend/cuda/device.h), and room for sums of the host (SG_ENOMEM). */
@@ -15,14 +13,8 @@ typedef struct sg_flat {
     sg_precision precision;
     size_t size;
     void *host;
-    sg_cuda_flat *device; /* NULL: all are in `host` */
-    size_t resident;
+    sg_cuda_flat *device; /* NULL: they are in `host` */
 } sg_flat;
-
-static inline bool sg_flat_on_device(const sg_flat *flat, const sg_tensor *tensor)
-{
-    return tensor->offset < flat->resident;
-}
 
 /* Squared 2-norm of a tensor. */
 sg_status sg_flat_norm2(const sg_flat *flat, const sg_tensor *tensor, double *norm2,

@@ -67,7 +67,6 @@ static void lay_out(sg_net *net, const sg_net_config *c)
         net->tensors[1].over_vocabulary = true;
         net->tensors[1].trained = c->bias == SG_NET_BIAS_TRAINED;
     }
-    net->resident = net->size;
     if (c->frozen_features)
         return;
     add_tensor(net, "tokens", -1, c->window > 0 && !c->tied ? vocabulary : 0, d);
@@ -81,7 +80,6 @@ static void lay_out(sg_net *net, const sg_net_config *c)
         add_tensor(net, "inner", b, experts * c->hidden, d);
         add_tensor(net, "outer", b, experts * d, c->hidden);
     }
-    net->resident = net->size;
 }
 
 size_t sg_net_bytes(const sg_net_config *config)
@@ -91,20 +89,13 @@ size_t sg_net_bytes(const sg_net_config *config)
     return net.size * sg_real_size(config->precision);
 }
 
-size_t sg_net_resident_bytes(const sg_net_config *config)
-{
-    sg_net net;
-    lay_out(&net, config);
-    return net.resident * sg_real_size(config->precision);
-}
-
-/* Gaps, and tensors that are not on a device: what is not touched takes no memory. */
+/* All numbers; of a device the gaps alone: what is not touched takes no memory. */
 static void clear(sg_net *net, size_t real)
 {
     for (size_t i = 0; i < net->tensor_count; i++) {
         const sg_tensor *t = &net->tensors[i];
         size_t next = i + 1 < net->tensor_count ? t[1].offset : net->size;
-        size_t first = t->offset < net->resident ? t->offset + t->rows * t->columns : t->offset;
+        size_t first = net->device ? t->offset + t->rows * t->columns : t->offset;
         memset((char *)net->values + first * real, 0, (next - first) * real);
     }
 }
@@ -129,10 +120,8 @@ sg_status sg_net_alloc_on(sg_net **out, const sg_net_config *config, sg_backend_
     lay_out(net, config);
     net->values = values;
     if (backend == SG_BACKEND_CUDA)
-        status = sg_cuda_flat_alloc(&net->device, config->precision, net->resident,
+        status = sg_cuda_flat_alloc(&net->device, config->precision, net->size,
                                     "the parameters of a net", error);
-    else
-        net->resident = 0;
     if (status) {
         sg_net_free(net);
         return status;
@@ -158,23 +147,21 @@ void sg_net_free(sg_net *net)
 
 sg_status sg_net_fetch(const sg_net *net, sg_error *error)
 {
-    return net->device ? sg_cuda_flat_get(net->device, 0, net->resident, net->values, error)
-                       : SG_OK;
+    return net->device ? sg_cuda_flat_get(net->device, 0, net->size, net->values, error) : SG_OK;
 }
 
 sg_status sg_net_store(sg_net *net, sg_error *error)
 {
-    return net->device ? sg_cuda_flat_put(net->device, 0, net->resident, net->values, error)
-                       : SG_OK;
+    return net->device ? sg_cuda_flat_put(net->device, 0, net->size, net->values, error) : SG_OK;
 }
 
 sg_status sg_net_copy(sg_net *net, const sg_net *source, sg_error *error)
 {
-    size_t real = sg_real_size(net->config.precision), byte = net->resident * real;
     net->feature_seed = source->feature_seed;
-    memcpy((char *)net->values + byte, (const char *)source->values + byte,
-           net->size * real - byte);
-    return net->device ? sg_cuda_flat_copy(net->device, source->device, error) : SG_OK;
+    if (net->device)
+        return sg_cuda_flat_copy(net->device, source->device, error);
+    memcpy(net->values, source->values, net->size * sg_real_size(net->config.precision));
+    return SG_OK;
 }
 
 size_t sg_net_slots(const sg_net_config *config)

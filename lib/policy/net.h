@@ -73,12 +73,10 @@ typedef struct sg_net {
     size_t size; /* numbers */
     void *values;
     sg_cuda_flat *device; /* NULL: everything is in `values` */
-    size_t resident;      /* numbers 0..resident-1 are on the device */
 } sg_net;
 
-/* Bytes of the numbers of one sg_net; of those that would be on a device. */
+/* Bytes of the numbers of one sg_net. */
 size_t sg_net_bytes(const sg_net_config *config);
-size_t sg_net_resident_bytes(const sg_net_config *config);
 
 /* All zero. SG_EARGUMENT, SG_ENOMEM (the sentence says how much was needed). */
 sg_status sg_net_alloc(sg_net **net, const sg_net_config *config, sg_error *error);
@@ -93,7 +91,7 @@ sg_status sg_net_fetch(const sg_net *net, sg_error *error);
 sg_status sg_net_store(sg_net *net, sg_error *error);
 static inline sg_flat sg_net_flat(const sg_net *net)
 {
-    return (sg_flat){net->config.precision, net->size, net->values, net->device, net->resident};
+    return (sg_flat){net->config.precision, net->size, net->values, net->device};
 }
 
 /* The start described above; random numbers of the stream SG_STREAM_INIT of `seed`. SG_ENOMEM. */
@@ -162,7 +160,7 @@ sg_status sg_net_forward(sg_net_pass *pass, const sg_net *net, const sg_net_batc
 
 /* What the last forward saw. SG_ENOMEM, and what a device says. */
 size_t sg_net_rows(const sg_net_pass *pass);
-const uint32_t *sg_net_row_of(const sg_net_pass *pass);        /* [N] */
+const uint32_t *sg_net_row_of(const sg_net_pass *pass); /* [N] */
 sg_status sg_net_routes(const sg_net_pass *pass, uint64_t *routes,
                         sg_error *error); /* [N][blocks] */
 /* Entropy of the gates, nats: entropy[row * blocks + block]. 0 in dense blocks. */

@@ -20,14 +20,17 @@ static float round_single(float x, sg_sampler_format format)
     return format == SG_SAMPLER_BF16 ? round_bf16(x) : (float)sg_sampler_round((double)x, format);
 }
 
-/* What is on the device stays there. */
 sg_status sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format format, double noise,
                          uint64_t seed, uint32_t step, sg_error *error)
 {
     bool narrow = net->config.precision == SG_FP32;
     net->feature_seed = source->feature_seed;
-#pragma omp parallel for schedule(static) if (net->size - net->resident > 1 << 16)
-    for (size_t i = net->resident; i < net->size; i += 2) {
+    if (net->device) {
+        sg_cuda_noise how = {sg_sampler_numbers(format), noise, seed, step};
+        return sg_cuda_flat_emulate(net->device, source->device, &how, error);
+    }
+#pragma omp parallel for schedule(static) if (net->size > 1 << 16)
+    for (size_t i = 0; i < net->size; i += 2) {
         double normal[2] = {0, 0};
         if (noise > 0)
             sg_rng_normal_pair(
@@ -43,8 +46,5 @@ sg_status sg_net_emulate(sg_net *net, const sg_net *source, sg_sampler_format fo
                 ((double *)net->values)[j] = sg_sampler_round(x, format);
         }
     }
-    if (!net->device)
-        return SG_OK;
-    sg_cuda_noise how = {sg_sampler_numbers(format), noise, seed, step};
-    return sg_cuda_flat_emulate(net->device, source->device, &how, error);
+    return SG_OK;
 }

@@ -191,8 +191,7 @@ double sg_net_policy_bytes(const sg_net_policy_shape *shape, size_t responses)
     if (shape->backend == SG_BACKEND_CUDA)
         return one + 2 * positions * lists_of(c);
     /* Also the masses of tiles, and parts of the features' gradient. */
-    return one * arrays_of(shape) +
-           (double)c->prior.vocabulary * (double)c->width * real / 4 +
+    return one * arrays_of(shape) + (double)c->prior.vocabulary * (double)c->width * real / 4 +
            2 * positions * (activations_of(c) * real + lists_of(c) + masses_of(c));
 }
 
@@ -256,7 +255,7 @@ static sg_status make(sg_policy **made, const sg_net_policy_shape *shape, sg_err
     if (!status)
         status = sg_tensor_optimizer_alloc_on(&self->optimizer, &shape->rule, c->precision,
                                               self->net->tensors, self->net->tensor_count,
-                                              self->net->size, self->net->resident, error);
+                                              self->net->size, shape->backend, error);
     self->pass = sg_net_pass_alloc_on(shape->backend);
     self->after = sg_net_pass_alloc_on(shape->backend);
     self->symbols = malloc((symbols + 1) * sizeof *self->symbols);

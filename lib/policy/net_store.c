@@ -26,8 +26,7 @@ size_t sg_net_stored_bytes(const sg_net *net)
 /* Straight from the device to where they are wanted. */
 sg_status sg_net_write(const sg_net *net, void *bytes, sg_error *error)
 {
-    size_t real = sg_real_size(net->config.precision), size = net->size * real;
-    size_t there = net->resident * real;
+    size_t size = net->size * sg_real_size(net->config.precision);
     sg_store_header header = {.magic = "softgate net 1",
                               .shape = shape_of(net),
                               .size = size,
@@ -35,8 +34,9 @@ sg_status sg_net_write(const sg_net *net, void *bytes, sg_error *error)
     char *content = (char *)bytes + sizeof header;
     sg_status status = SG_OK;
     if (net->device)
-        status = sg_cuda_flat_get(net->device, 0, net->resident, content, error);
-    memcpy(content + there, (const char *)net->values + there, size - there);
+        status = sg_cuda_flat_get(net->device, 0, net->size, content, error);
+    else
+        memcpy(content, net->values, size);
     header.hash = sg_store_hash(SG_STORE_SEED, content, size);
     memcpy(bytes, &header, sizeof header);
     return status;
@@ -51,12 +51,11 @@ sg_status sg_net_read(sg_net *net, const void *bytes, size_t size, sg_error *err
                                      &values, "parameters of a net", error);
     if (status)
         return status;
-    size_t there = net->resident * sg_real_size(net->config.precision);
     if (net->device)
-        status = sg_cuda_flat_put(net->device, 0, net->resident, values, error);
-    if (status)
-        return status;
-    memcpy((char *)net->values + there, (const char *)values + there, header.size - there);
-    net->feature_seed = header.extra;
-    return SG_OK;
+        status = sg_cuda_flat_put(net->device, 0, net->size, values, error);
+    else
+        memcpy(net->values, values, header.size);
+    if (!status)
+        net->feature_seed = header.extra;
+    return status;
 }

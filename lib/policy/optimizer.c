@@ -76,7 +76,7 @@ static void *zeros(size_t count, size_t size)
     return at;
 }
 
-/* Where the tensors' second moments lie, and how many numbers on each side. */
+/* Where the tensors' second moments lie; room for sums of columns here. */
 static void lay_out(sg_tensor_optimizer *o, size_t *columns, size_t *tiles)
 {
     *columns = 1;
@@ -87,10 +87,8 @@ static void lay_out(sg_tensor_optimizer *o, size_t *columns, size_t *tiles)
         size_t room = coupled ? sg_column_tiles(t->rows) * t->columns : 0;
         o->second_offset[i] = o->second_size;
         o->second_size += ((coupled ? 1 : t->rows) * t->columns + 15) / 16 * 16;
-        if (t->offset < o->resident) {
-            o->second_resident = o->second_size;
+        if (o->device)
             continue;
-        }
         *columns = t->columns > *columns ? t->columns : *columns;
         *tiles = room > *tiles ? room : *tiles;
     }
@@ -106,7 +104,7 @@ static void list_slices(sg_tensor_optimizer *o)
 {
     for (size_t i = 0; i < o->count; i++) {
         const sg_tensor *t = &o->tensors[i];
-        if (t->trained && t->offset < o->resident)
+        if (t->trained)
             o->slices[o->slice_count++] = (sg_cuda_slice){
                 t->offset, t->rows, t->columns, o->second_offset[i], sg_optimizer_couples(o, t)};
     }
@@ -117,28 +115,31 @@ static sg_status make_arrays(sg_tensor_optimizer *o, sg_error *error)
 {
     size_t columns, tiles, first = sg_optimizer_first_size(o);
     lay_out(o, &columns, &tiles);
-    list_slices(o);
-    size_t resident = first ? o->resident : 0;
-    o->first = zeros(first - resident, o->real);
-    o->second = zeros(o->second_size - o->second_resident, o->real);
+    if (o->device) {
+        list_slices(o);
+        sg_status status = SG_OK;
+        if (first > 0)
+            status = sg_cuda_flat_alloc(&o->device_first, o->precision, first,
+                                        "the optimizer's first moment", error);
+        if (!status && o->second_size > 0)
+            status = sg_cuda_flat_alloc(&o->device_second, o->precision, o->second_size,
+                                        "the optimizer's second moment", error);
+        return status;
+    }
+    o->first = zeros(first, o->real);
+    o->second = zeros(o->second_size, o->real);
     o->tiles = zeros(tiles, sizeof(double));
     o->sums = zeros(columns, sizeof(double));
     o->roots = zeros(columns, sizeof(double));
-    if (!o->first || !o->second || !o->tiles || !o->sums || !o->roots)
-        return out_of_memory((double)(first + o->second_size) * (double)o->real, error);
-    sg_status status = SG_OK;
-    if (resident > 0)
-        status = sg_cuda_flat_alloc(&o->device_first, o->precision, resident,
-                                    "the optimizer's first moment", error);
-    if (!status && o->second_resident > 0)
-        status = sg_cuda_flat_alloc(&o->device_second, o->precision, o->second_resident,
-                                    "the optimizer's second moment", error);
-    return status;
+    return o->first && o->second && o->tiles && o->sums && o->roots
+               ? SG_OK
+               : out_of_memory((double)(first + o->second_size) * (double)o->real, error);
 }
 
 sg_status sg_tensor_optimizer_alloc_on(sg_tensor_optimizer **out, const sg_rule_config *config,
                                        sg_precision precision, const sg_tensor *tensors,
-                                       size_t count, size_t size, size_t resident, sg_error *error)
+                                       size_t count, size_t size, sg_backend_kind backend,
+                                       sg_error *error)
 {
     *out = NULL;
     sg_status status = sg_rule_check(config, error);
@@ -152,7 +153,7 @@ sg_status sg_tensor_optimizer_alloc_on(sg_tensor_optimizer **out, const sg_rule_
                                .real = sg_real_size(precision),
                                .count = count,
                                .size = size,
-                               .resident = resident,
+                               .device = backend == SG_BACKEND_CUDA,
                                .tensors = calloc(count, sizeof *tensors),
                                .second_offset = calloc(count, sizeof(size_t)),
                                .slices = calloc(count, sizeof(sg_cuda_slice))};
@@ -173,7 +174,8 @@ sg_status sg_tensor_optimizer_alloc(sg_tensor_optimizer **out, const sg_rule_con
                                     sg_precision precision, const sg_tensor *tensors, size_t count,
                                     size_t size, sg_error *error)
 {
-    return sg_tensor_optimizer_alloc_on(out, config, precision, tensors, count, size, 0, error);
+    return sg_tensor_optimizer_alloc_on(out, config, precision, tensors, count, size,
+                                        SG_BACKEND_CPU, error);
 }
 
 void sg_tensor_optimizer_free(sg_tensor_optimizer *o)

@@ -79,12 +79,11 @@ typedef struct sg_tensor_optimizer sg_tensor_optimizer;
 sg_status sg_tensor_optimizer_alloc(sg_tensor_optimizer **optimizer, const sg_rule_config *config,
                                     sg_precision precision, const sg_tensor *tensors, size_t count,
                                     size_t size, sg_error *error);
-/* With the state of numbers 0..resident-1, the first tensors, on the CUDA device, where those numbers are
- * themselves. Calls that can fail may then also return what backend/cuda/device.h says. */
+/* With its state on that backend, where the numbers are. Calls that can fail may then also return what backend/cuda/device.h says. */
 sg_status sg_tensor_optimizer_alloc_on(sg_tensor_optimizer **optimizer,
                                        const sg_rule_config *config, sg_precision precision,
                                        const sg_tensor *tensors, size_t count, size_t size,
-                                       size_t resident, sg_error *error);
+                                       sg_backend_kind backend, sg_error *error);
 void sg_tensor_optimizer_free(sg_tensor_optimizer *optimizer);
 /* Fails on a device only. */
 sg_status sg_tensor_optimizer_copy(sg_tensor_optimizer *optimizer,

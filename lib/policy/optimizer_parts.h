@@ -13,14 +13,15 @@ struct sg_tensor_optimizer {
     size_t real, count, size;
     uint64_t time;
     sg_tensor *tensors;
-    /* v is laid out by second_offset; one number a column where coupled. Numbers below `resident`
-     * and `second_resident` are on the device, where the host's arrays begin. */
-    size_t second_size, resident, second_resident;
-    size_t *second_offset;
+    bool device;
+    /* v is laid out by second_offset; one number a column where coupled. */
+    size_t second_size, *second_offset;
     void *first, *second; /* m or b; v */
+    /* The same on a device, and the trained tensors. */
     sg_cuda_flat *device_first, *device_second;
-    sg_cuda_slice *slices; /* trained tensors on the device */
+    sg_cuda_slice *slices;
     size_t slice_count;
+    /* Of the host. */
     double *tiles, *sums; /* room for the sums of a coupled tensor's columns */
     void *roots;          /* of these columns: sqrt(vhat) + eps */
 };

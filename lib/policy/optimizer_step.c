@@ -67,15 +67,15 @@ static void couple(sg_tensor_optimizer *o, const sg_tensor *t, const sg_rule_num
     }
 }
 
-static void step_here(sg_tensor_optimizer *o, size_t tensor, const sg_rule_numbers *p,
-                      const void *parameters, void *gradient)
+static void step_tensor(sg_tensor_optimizer *o, size_t tensor, const sg_rule_numbers *p,
+                        const void *parameters, void *gradient)
 {
     const sg_rule_kernels *kernels = sg_rule_kernels_select(o->precision);
     const sg_tensor *t = &o->tensors[tensor];
     size_t n = t->rows * t->columns, at = t->offset * o->real;
     const char *theta = (const char *)parameters + at;
-    char *g = (char *)gradient + at, *m = (char *)o->first + at - o->resident * o->real;
-    char *v = (char *)o->second + (o->second_offset[tensor] - o->second_resident) * o->real;
+    char *g = (char *)gradient + at, *m = (char *)o->first + at;
+    char *v = (char *)o->second + o->second_offset[tensor] * o->real;
     bool share = sg_optimizer_couples(o, t);
     if (share)
         couple(o, t, p, kernels, g, v);
@@ -102,20 +102,14 @@ typedef struct stepping {
     bool move; /* parameters += delta */
 } stepping;
 
-static bool trained_here(const stepping *s, size_t tensor)
-{
-    const sg_tensor *t = &s->o->tensors[tensor];
-    return t->trained && !sg_flat_on_device(s->gradient, t);
-}
-
-/* Squares of the gradient's tensors that are here, behind those on the device, which come first. */
-static double add_squares(const stepping *s, double of_device)
+static double trained_norm2(const stepping *s)
 {
     const sg_tensor_optimizer *o = s->o;
+    double sum = 0;
     for (size_t i = 0; i < o->count; i++)
-        if (trained_here(s, i))
-            of_device += sg_tensor_norm2(o->precision, &o->tensors[i], s->gradient->host);
-    return of_device;
+        if (o->tensors[i].trained)
+            sum += sg_tensor_norm2(o->precision, &o->tensors[i], s->gradient->host);
+    return sum;
 }
 
 /* Numbers of the next step but for the clip. */
@@ -136,78 +130,67 @@ static sg_rule_numbers numbers_of(const sg_tensor_optimizer *o, double lr)
     return p;
 }
 
-/* The device finds the clip by itself where all that is trained is there. */
-static sg_status step_there(const stepping *s, const sg_rule_numbers *p, double clip_norm,
-                            sg_cuda_step_norms *norms, sg_error *error)
+/* The device finds the clip by itself, and the host does not wait without a report. */
+static sg_status step_there(const stepping *s, double lr, sg_step_report *report, sg_error *error)
 {
     const sg_tensor_optimizer *o = s->o;
+    sg_cuda_step_norms norms = {0, 0};
     sg_cuda_step step = {.rule = o->config.rule == SG_RULE_SGD        ? SG_CUDA_RULE_SGD
                                  : o->config.rule == SG_RULE_MOMENTUM ? SG_CUDA_RULE_MOMENTUM
                                                                       : SG_CUDA_RULE_ADAM,
-                         .numbers = *p,
-                         .clip_norm = clip_norm,
+                         .numbers = numbers_of(o, lr),
+                         .clip_norm = o->config.clip_norm,
                          .count = o->slice_count,
                          .slices = o->slices,
                          .first = o->device_first,
                          .second = o->device_second,
                          .parameters = s->parameters->device};
     sg_status status = SG_OK;
-    for (size_t i = 0; norms && i < o->count && !status; i++) {
+    for (size_t i = 0; report && i < o->count && !status; i++) {
         const sg_tensor *t = &o->tensors[i];
-        if (!t->trained && sg_flat_on_device(s->gradient, t))
+        if (!t->trained)
             status = sg_cuda_flat_zero(s->gradient->device, t->offset, t->rows * t->columns, error);
     }
-    return status ? status : sg_cuda_flat_step(s->gradient->device, &step, norms, error);
+    if (!status && o->slice_count > 0)
+        status = sg_cuda_flat_step(s->gradient->device, &step, report ? &norms : NULL, error);
+    if (report) {
+        double norm = sqrt(norms.gradient);
+        *report =
+            (sg_step_report){norm, sg_rule_clip(norm, o->config.clip_norm), lr, sqrt(norms.step)};
+    }
+    return status;
 }
 
-static void step_all_here(const stepping *s, const sg_rule_numbers *p)
+static void step_here(const stepping *s, double lr, sg_step_report *report)
 {
     sg_tensor_optimizer *o = s->o;
+    double most = o->config.clip_norm, norm = most > 0 || report ? sqrt(trained_norm2(s)) : 0;
+    sg_rule_numbers p = numbers_of(o, lr);
+    p.scale = sg_rule_clip(norm, most);
     for (size_t i = 0; i < o->count; i++) {
         const sg_tensor *t = &o->tensors[i];
         size_t n = t->rows * t->columns, byte = t->offset * o->real;
         char *g = (char *)s->gradient->host + byte;
-        if (trained_here(s, i)) {
-            step_here(o, i, p, s->parameters->host, s->gradient->host);
-            if (s->move)
-                sg_tensor_add(o->precision, n, 1, g, (char *)s->parameters->host + byte);
-        } else if (!sg_flat_on_device(s->gradient, t)) {
+        if (!t->trained) {
             memset(g, 0, n * o->real);
+            continue;
         }
+        step_tensor(o, i, &p, s->parameters->host, s->gradient->host);
+        if (s->move)
+            sg_tensor_add(o->precision, n, 1, g, (char *)s->parameters->host + byte);
     }
+    if (report)
+        *report = (sg_step_report){norm, p.scale, lr, sqrt(trained_norm2(s))};
 }
 
-/* What is clipped or reported needs the norm of the gradient first, wherever its tensors are. */
 static sg_status step_all(const stepping *s, sg_step_report *report, sg_error *error)
 {
     sg_tensor_optimizer *o = s->o;
-    double most = o->config.clip_norm, norm = 0;
-    bool here = false, there = o->slice_count > 0, measured = most > 0 || report;
-    for (size_t i = 0; i < o->count; i++)
-        here = here || trained_here(s, i);
     o->time++;
     double lr = o->config.lr * sg_schedule_factor(&o->config.schedule, o->time);
-    sg_rule_numbers p = numbers_of(o, lr);
-    sg_cuda_step_norms norms = {0, 0};
-    sg_status status = SG_OK;
-    if (there && here && measured)
-        status = sg_cuda_flat_norm2(s->gradient->device, o->slice_count, o->slices, &norms.gradient,
-                                    error);
-    if (here && measured)
-        norm = sqrt(add_squares(s, norms.gradient));
-    p.scale = sg_rule_clip(norm, most);
-    if (there && !status)
-        status = step_there(s, &p, here ? 0 : most, report ? &norms : NULL, error);
-    if (status)
-        return status;
-    step_all_here(s, &p);
-    if (report) {
-        norm = here ? norm : sqrt(norms.gradient);
-        *report = (sg_step_report){.grad_norm = norm,
-                                   .clip_factor = sg_rule_clip(norm, most),
-                                   .lr = lr,
-                                   .delta_norm = sqrt(add_squares(s, norms.step))};
-    }
+    if (o->device)
+        return step_there(s, lr, report, error);
+    step_here(s, lr, report);
     return SG_OK;
 }
 
@@ -221,8 +204,8 @@ sg_status sg_tensor_optimizer_move(sg_tensor_optimizer *o, const sg_flat *parame
 sg_step_report sg_tensor_optimizer_delta(sg_tensor_optimizer *o, const void *parameters,
                                          void *gradient)
 {
-    sg_flat theta = {o->precision, o->size, (void *)(uintptr_t)parameters, NULL, 0};
-    sg_flat g = {o->precision, o->size, gradient, NULL, 0};
+    sg_flat theta = {o->precision, o->size, (void *)(uintptr_t)parameters, NULL};
+    sg_flat g = {o->precision, o->size, gradient, NULL};
     stepping s = {o, &theta, &g, false};
     sg_step_report report;
     step_all(&s, &report, NULL); /* only a device can fail */

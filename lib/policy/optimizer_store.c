@@ -6,41 +6,44 @@
 #include "policy/net_bytes.h"
 #include "policy/optimizer_parts.h"
 
-static size_t first_here(const sg_tensor_optimizer *o)
+static size_t first_bytes(const sg_tensor_optimizer *o)
 {
-    size_t size = sg_optimizer_first_size(o);
-    return (size ? size - o->resident : 0) * o->real;
+    return sg_optimizer_first_size(o) * o->real;
 }
 
-static size_t second_here(const sg_tensor_optimizer *o)
+static size_t second_bytes(const sg_tensor_optimizer *o)
 {
-    return (o->second_size - o->second_resident) * o->real;
+    return o->second_size * o->real;
 }
 
 sg_status sg_tensor_optimizer_copy(sg_tensor_optimizer *o, const sg_tensor_optimizer *source,
                                    sg_error *error)
 {
-    o->time = source->time;
-    memcpy(o->first, source->first, first_here(o));
-    memcpy(o->second, source->second, second_here(o));
     sg_status status = SG_OK;
+    o->time = source->time;
     if (o->device_first)
         status = sg_cuda_flat_copy(o->device_first, source->device_first, error);
     if (!status && o->device_second)
         status = sg_cuda_flat_copy(o->device_second, source->device_second, error);
+    if (!o->device) {
+        memcpy(o->first, source->first, first_bytes(o));
+        memcpy(o->second, source->second, second_bytes(o));
+    }
     return status;
 }
 
 void sg_tensor_optimizer_forget(sg_tensor_optimizer *o)
 {
     o->time = 0;
-    memset(o->first, 0, first_here(o));
-    memset(o->second, 0, second_here(o));
     /* A device that fails here fails at the next step, too, which says so. */
     if (o->device_first)
-        sg_cuda_flat_zero(o->device_first, 0, o->resident, NULL);
+        sg_cuda_flat_zero(o->device_first, 0, sg_optimizer_first_size(o), NULL);
     if (o->device_second)
-        sg_cuda_flat_zero(o->device_second, 0, o->second_resident, NULL);
+        sg_cuda_flat_zero(o->device_second, 0, o->second_size, NULL);
+    if (!o->device) {
+        memset(o->first, 0, first_bytes(o));
+        memset(o->second, 0, second_bytes(o));
+    }
 }
 
 double sg_tensor_optimizer_second(const sg_tensor_optimizer *o, size_t tensor, size_t row,
@@ -54,8 +57,8 @@ double sg_tensor_optimizer_second(const sg_tensor_optimizer *o, size_t tensor, s
     double wide = NAN;
     float narrow = NAN;
     void *v = o->precision == SG_FP32 ? (void *)&narrow : (void *)&wide;
-    if (i >= o->second_resident)
-        memcpy(v, (const char *)o->second + (i - o->second_resident) * o->real, o->real);
+    if (!o->device)
+        memcpy(v, (const char *)o->second + i * o->real, o->real);
     else
         sg_cuda_flat_get(o->device_second, i, 1, v, NULL); /* or it stays NaN */
     return (o->precision == SG_FP32 ? (double)narrow : wide) /
@@ -79,7 +82,7 @@ static uint64_t shape_of(const sg_tensor_optimizer *o)
 
 static size_t state_bytes(const sg_tensor_optimizer *o)
 {
-    return (sg_optimizer_first_size(o) + o->second_size) * o->real;
+    return first_bytes(o) + second_bytes(o);
 }
 
 size_t sg_tensor_optimizer_bytes(const sg_tensor_optimizer *o)
@@ -90,18 +93,18 @@ size_t sg_tensor_optimizer_bytes(const sg_tensor_optimizer *o)
 sg_status sg_tensor_optimizer_write(const sg_tensor_optimizer *o, void *bytes, sg_error *error)
 {
     sg_store_header header = {.shape = shape_of(o), .size = state_bytes(o), .extra = o->time};
-    size_t first = o->device_first ? o->resident : 0, second = o->second_resident;
-    char *content = (char *)bytes + sizeof header,
-         *seconds = content + sg_optimizer_first_size(o) * o->real;
+    char *firsts = (char *)bytes + sizeof header, *seconds = firsts + first_bytes(o);
     sg_status status = SG_OK;
     memcpy(header.magic, magic, sizeof magic);
-    if (first > 0)
-        status = sg_cuda_flat_get(o->device_first, 0, first, content, error);
-    if (!status && second > 0)
-        status = sg_cuda_flat_get(o->device_second, 0, second, seconds, error);
-    memcpy(content + first * o->real, o->first, first_here(o));
-    memcpy(seconds + second * o->real, o->second, second_here(o));
-    header.hash = sg_store_hash(SG_STORE_SEED, content, header.size);
+    if (o->device_first)
+        status = sg_cuda_flat_get(o->device_first, 0, sg_optimizer_first_size(o), firsts, error);
+    if (!status && o->device_second)
+        status = sg_cuda_flat_get(o->device_second, 0, o->second_size, seconds, error);
+    if (!o->device) {
+        memcpy(firsts, o->first, first_bytes(o));
+        memcpy(seconds, o->second, second_bytes(o));
+    }
+    header.hash = sg_store_hash(SG_STORE_SEED, firsts, header.size);
     memcpy(bytes, &header, sizeof header);
     return status;
 }
@@ -115,14 +118,15 @@ sg_status sg_tensor_optimizer_read(sg_tensor_optimizer *o, const void *bytes, si
                                      &content, "state of an optimizer", error);
     if (status)
         return status;
-    size_t first = o->device_first ? o->resident : 0, second = o->second_resident;
-    const char *firsts = content, *seconds = firsts + sg_optimizer_first_size(o) * o->real;
-    if (first > 0)
-        status = sg_cuda_flat_put(o->device_first, 0, first, firsts, error);
-    if (!status && second > 0)
-        status = sg_cuda_flat_put(o->device_second, 0, second, seconds, error);
-    memcpy(o->first, firsts + first * o->real, first_here(o));
-    memcpy(o->second, seconds + second * o->real, second_here(o));
+    const char *firsts = content, *seconds = firsts + first_bytes(o);
+    if (o->device_first)
+        status = sg_cuda_flat_put(o->device_first, 0, sg_optimizer_first_size(o), firsts, error);
+    if (!status && o->device_second)
+        status = sg_cuda_flat_put(o->device_second, 0, o->second_size, seconds, error);
+    if (!o->device) {
+        memcpy(o->first, firsts, first_bytes(o));
+        memcpy(o->second, seconds, second_bytes(o));
+    }
     o->time = header.extra;
     return status;
 }

@@ -13,31 +13,27 @@
 
 /* ---- optimisers and sums on tensors */
 
-/* Tensors of which the first so many numbers are on the device, others on the CPU. */
 typedef struct arrangement {
-    size_t count, size, resident;
+    size_t count, size;
     sg_tensor tensors[4];
 } arrangement;
 
 static const arrangement arrangements[] = {
-    /* As a net has them: one tensor is not trained, the last one is the CPU's. */
+    /* As a net has them: one tensor is not trained. */
     {3,
      48144 + 48 + 512,
-     48192,
      {{"weights", 0, 1301, 37, true, true},
       {"bias", 48144, 40, 1, true, false},
       {"inner", 48192, 500, 1, false, true}}},
-    /* All on the device, at addresses that no wide load has. */
+    /* At addresses that no wide load has. */
     {4,
-     16000,
      16000,
      {{"weights", 3, 301, 27, true, true},
       {"one", 8131, 1, 1, false, true},
       {"bias", 8133, 1000, 1, true, false},
       {"inner", 9135, 6001, 1, false, true}}},
-    /* All on the device, at others; the last chunk of each is odd. */
+    /* At others; the last chunk of each is odd. */
     {3,
-     12800,
      12800,
      {{"weights", 0, 2048, 2, true, true},
       {"inner", 4096, 4099, 1, false, true},
@@ -75,11 +71,9 @@ static void fill(const arrangement *all, sg_precision precision, uint32_t what, 
 
 static sg_flat flat_new(const arrangement *all, sg_precision precision, sg_backend_kind backend)
 {
-    sg_flat flat = {precision, all->size, calloc(all->size, sg_real_size(precision)), NULL, 0};
-    if (backend == SG_BACKEND_CUDA) {
-        flat.resident = all->resident;
-        ck_assert(!sg_cuda_flat_alloc(&flat.device, precision, all->resident, "a test", NULL));
-    }
+    sg_flat flat = {precision, all->size, calloc(all->size, sg_real_size(precision)), NULL};
+    if (backend == SG_BACKEND_CUDA)
+        ck_assert(!sg_cuda_flat_alloc(&flat.device, precision, all->size, "a test", NULL));
     return flat;
 }
 
@@ -87,13 +81,13 @@ static void flat_put(const arrangement *all, sg_flat *flat, uint32_t what)
 {
     fill(all, flat->precision, what, flat->host);
     if (flat->device)
-        ck_assert(!sg_cuda_flat_put(flat->device, 0, all->resident, flat->host, NULL));
+        ck_assert(!sg_cuda_flat_put(flat->device, 0, all->size, flat->host, NULL));
 }
 
 static void flat_fetch(sg_flat *flat)
 {
     if (flat->device)
-        ck_assert(!sg_cuda_flat_get(flat->device, 0, flat->resident, flat->host, NULL));
+        ck_assert(!sg_cuda_flat_get(flat->device, 0, flat->size, flat->host, NULL));
 }
 
 static void flat_free(sg_flat *flat)
@@ -126,9 +120,9 @@ static trace follow(const arrangement *all, const sg_rule_config *rule, sg_preci
     const sg_tensor *first = &all->tensors[0];
     memset(&t, 0, sizeof t);
     ck_assert(!sg_tensor_optimizer_alloc_on(&o, rule, precision, all->tensors, all->count,
-                                            all->size, theta.resident, NULL));
+                                            all->size, backend, NULL));
     ck_assert(!sg_tensor_optimizer_alloc_on(&other, rule, precision, all->tensors, all->count,
-                                            all->size, theta.resident, NULL));
+                                            all->size, backend, NULL));
     flat_put(all, &theta, 0);
     for (uint32_t step = 0; step < 3; step++) {
         flat_put(all, &g, step + 1);
@@ -231,7 +225,7 @@ START_TEST(norms_are_added_in_the_order_of_the_processor)
     enum { N = 1500 * 1000, M = 1100 * 1000 };
     const sg_tensor tensors[] = {{"a", 0, N, 1, true, true}, {"b", N, M, 1, true, true}};
     const sg_cuda_slice slices[] = {{0, N, 1, 0, false}, {N, M, 1, 0, false}};
-    sg_flat flat = {SG_FP32, N + M, malloc((N + M) * sizeof(float)), NULL, N + M};
+    sg_flat flat = {SG_FP32, N + M, malloc((N + M) * sizeof(float)), NULL};
     double cpu[2], cuda[2], both, naive = 0;
     float *x = flat.host;
     for (size_t i = 0; i < N + M; i++)

@@ -399,18 +399,6 @@ sg_status sg_cuda_flat_copy(sg_cuda_flat *flat, const sg_cuda_flat *source, sg_e
     return absent(error);
 }
 
-sg_status sg_cuda_flat_gather(sg_cuda_flat *flat, size_t offset, size_t columns, size_t count,
-                              const int32_t *rows, void *host, sg_error *error)
-{
-    return absent(error);
-}
-
-sg_status sg_cuda_flat_scatter(sg_cuda_flat *flat, size_t offset, size_t columns, size_t count,
-                               const int32_t *rows, const void *host, sg_error *error)
-{
-    return absent(error);
-}
-
 sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat *source,
                                const sg_cuda_noise *how, sg_error *error)
 {

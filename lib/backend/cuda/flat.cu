@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
-/* Flat arrays on the device: memory, order, copies, rows of tables. */
+/* Flat arrays on the device: memory, order, copies. */
 #include "backend/cuda/launch.h"
 
 #include <stdlib.h>
@@ -12,25 +12,6 @@ namespace
 {
 
 enum { THREADS = SG_BLOCK_MOST };
-
-/* A block a row. */
-template <typename real>
-__global__ void __launch_bounds__(THREADS) gather(size_t columns, const int32_t *__restrict__ rows,
-                                                  const real *__restrict__ table, real *to)
-{
-    size_t row = (size_t)rows[blockIdx.x];
-    for (size_t k = threadIdx.x; k < columns; k += THREADS)
-        to[blockIdx.x * columns + k] = table[row * columns + k];
-}
-
-template <typename real>
-__global__ void __launch_bounds__(THREADS) scatter(size_t columns, const int32_t *__restrict__ rows,
-                                                   const real *__restrict__ from, real *table)
-{
-    size_t row = (size_t)rows[blockIdx.x];
-    for (size_t k = threadIdx.x; k < columns; k += THREADS)
-        table[row * columns + k] = from[blockIdx.x * columns + k];
-}
 
 /* A thread two numbers, which share their normals. */
 template <typename real>
@@ -53,11 +34,6 @@ __global__ void __launch_bounds__(THREADS)
 unsigned blocks_for(size_t n)
 {
     return (unsigned)((n + THREADS - 1) / THREADS);
-}
-
-const void *values_of(const sg_cuda_flat *flat, size_t offset)
-{
-    return sg_cuda_flat_at(flat, offset);
 }
 
 } // namespace
@@ -199,63 +175,4 @@ extern "C" sg_status sg_cuda_flat_emulate(sg_cuda_flat *flat, const sg_cuda_flat
                                           *how, (const double *)source->at, (double *)flat->at),
                           "rounding parameters", error);
     return uses.leave(status, error);
-}
-
-/* ---- rows of tables */
-
-/* Numbers of rows to the device, and room for the rows behind them. */
-static sg_status put_rows(sg_cuda_flat *flat, size_t columns, size_t count, const int32_t *rows,
-                          void **room, sg_error *error)
-{
-    size_t numbers = (count * sizeof *rows + 15) / 16 * 16;
-    sg_status status = sg_cuda_flat_reserve(flat, numbers + count * columns * flat->real, error);
-    if (status == SG_OK)
-        status = sg_cuda_to_device(flat->room, rows, count * sizeof *rows, flat->stream, error);
-    *room = (char *)flat->room + numbers;
-    return status;
-}
-
-extern "C" sg_status sg_cuda_flat_gather(sg_cuda_flat *flat, size_t offset, size_t columns,
-                                         size_t count, const int32_t *rows, void *host,
-                                         sg_error *error)
-{
-    void *room;
-    if (count == 0)
-        return SG_OK;
-    sg_status status = put_rows(flat, columns, count, rows, &room, error);
-    const int32_t *numbers = (const int32_t *)flat->room;
-    const void *table = values_of(flat, offset);
-    if (status == SG_OK)
-        status =
-            sg_cuda_check(flat->precision == SG_FP32
-                              ? SG_LAUNCH(gather<float>, (unsigned)count, THREADS, 0, flat->stream,
-                                          columns, numbers, (const float *)table, (float *)room)
-                              : SG_LAUNCH(gather<double>, (unsigned)count, THREADS, 0, flat->stream,
-                                          columns, numbers, (const double *)table, (double *)room),
-                          "reading rows of a table", error);
-    return status
-               ? status
-               : sg_cuda_from_device(host, room, count * columns * flat->real, flat->stream, error);
-}
-
-extern "C" sg_status sg_cuda_flat_scatter(sg_cuda_flat *flat, size_t offset, size_t columns,
-                                          size_t count, const int32_t *rows, const void *host,
-                                          sg_error *error)
-{
-    void *room, *table = sg_cuda_flat_at(flat, offset);
-    if (count == 0)
-        return SG_OK;
-    sg_status status = put_rows(flat, columns, count, rows, &room, error);
-    if (status == SG_OK)
-        status = sg_cuda_to_device(room, host, count * columns * flat->real, flat->stream, error);
-    const int32_t *numbers = (const int32_t *)flat->room;
-    if (status == SG_OK)
-        status = sg_cuda_check(
-            flat->precision == SG_FP32
-                ? SG_LAUNCH(scatter<float>, (unsigned)count, THREADS, 0, flat->stream, columns,
-                            numbers, (const float *)room, (float *)table)
-                : SG_LAUNCH(scatter<double>, (unsigned)count, THREADS, 0, flat->stream, columns,
-                            numbers, (const double *)room, (double *)table),
-            "writing rows of a table", error);
-    return status ? status : sg_cuda_flat_leave(flat, flat->stream, error);
 }

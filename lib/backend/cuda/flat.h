@@ -44,12 +44,6 @@ sg_status sg_cuda_flat_get(sg_cuda_flat *flat, size_t offset, size_t n, void *ho
 sg_status sg_cuda_flat_zero(sg_cuda_flat *flat, size_t offset, size_t n, sg_error *error);
 sg_status sg_cuda_flat_copy(sg_cuda_flat *flat, const sg_cuda_flat *source, sg_error *error);
 
-/* Rows of a table [..][columns] at `offset`; scatter expects each number once. */
-sg_status sg_cuda_flat_gather(sg_cuda_flat *flat, size_t offset, size_t columns, size_t count,
-                              const int32_t *rows, void *host, sg_error *error);
-sg_status sg_cuda_flat_scatter(sg_cuda_flat *flat, size_t offset, size_t columns, size_t count,
-                               const int32_t *rows, const void *host, sg_error *error);
-
 /* flat becomes source, each number times (1 + noise * normal), in the format. Normals of number i: the pair of i / 2 in stream
  * SG_STREAM_NOISE of seed and step, as policy/net_emulate.c has them, but by the device's own logarithm and cosine. */
 typedef struct sg_cuda_noise {
