@@ -25,8 +25,8 @@ sg_status sg_net_room_grow(sg_net_room *room, size_t bytes, sg_error *error)
         return SG_OK;
     sg_net_room_free(room);
     if (room->stream) {
-        sg_status status =
-            sg_cuda_alloc(&room->bytes, bytes ? bytes : 1, "the activations of a net", error);
+        sg_status status = sg_cuda_alloc(&room->bytes, bytes ? bytes : 1,
+                                         "room for the activations of a net", error);
         if (status)
             return status;
     } else if (!(room->bytes = sg_matrix_alloc(bytes))) {
