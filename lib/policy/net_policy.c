@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-3.0-or-later */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/cuda/device.h"
 #include "core/isa.h"
 #include "core/rng.h"
 #include "policy/net_matrix.h"
@@ -15,11 +17,21 @@ sg_net *sg_net_policy_net(sg_policy *policy)
 
 static const char *backend(const sg_policy *policy)
 {
-    static const char *const names[2][3] = {
-        {"cpu/portable", "cpu/avx2", "cpu/avx512"},
-        {"cuda+cpu/portable", "cuda+cpu/avx2", "cuda+cpu/avx512"}};
-    bool device = sg_net_policy_of(policy)->shape.backend == SG_BACKEND_CUDA;
-    return names[device][sg_isa_select()];
+    return sg_net_policy_of(policy)->backend;
+}
+
+static sg_status name_backend(sg_net_policy *self, sg_error *error)
+{
+    static const char *const isas[] = {"portable", "avx2", "avx512"};
+    sg_cuda_facts device;
+    if (self->shape.backend != SG_BACKEND_CUDA) {
+        snprintf(self->backend, sizeof self->backend, "cpu/%s", isas[sg_isa_select()]);
+        return SG_OK;
+    }
+    sg_status status = sg_cuda_describe(&device, error);
+    if (!status)
+        snprintf(self->backend, sizeof self->backend, "cuda/sm_%d%d", device.major, device.minor);
+    return status;
 }
 
 static void release(sg_policy *policy)
@@ -249,7 +261,9 @@ static sg_status make(sg_policy **made, const sg_net_policy_shape *shape, sg_err
                     .vocabulary = c->prior.vocabulary,
                     .bytes = sg_net_policy_bytes(shape, 0) + sg_net_policy_device_bytes(shape, 0),
                     .exact_reward = sg_net_policy_is_exact(shape)};
-    sg_status status = sg_net_alloc_on(&self->net, c, shape->backend, error);
+    sg_status status = name_backend(self, error);
+    if (!status)
+        status = sg_net_alloc_on(&self->net, c, shape->backend, error);
     if (!status)
         status = sg_net_alloc_on(&self->gradient, c, shape->backend, error);
     if (!status)

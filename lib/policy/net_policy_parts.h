@@ -18,6 +18,7 @@ typedef struct sg_net_positions {
 typedef struct sg_net_policy {
     sg_policy base;
     sg_net_policy_shape shape;
+    char backend[32]; /* "cpu/avx512", "cuda/sm_90" */
     int32_t *symbols; /* [prompts + heldout][prompt_length] */
     sg_net *net, *gradient;
     sg_net *old; /* what `net` was before a step that is described; NULL before the first one */

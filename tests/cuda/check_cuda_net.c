@@ -512,7 +512,7 @@ START_TEST(simulations_have_the_numbers_of_the_processor)
     set_up(&config, all);
     for (const char *const *more = variants[_i]; *more != NULL; more++)
         set(&config, "%s", *more);
-    assert_same_on_both(&config, "cuda+cpu/", 1e-11);
+    assert_same_on_both(&config, "cuda/sm_", 1e-11);
 }
 END_TEST
 
