@@ -165,7 +165,7 @@ struct sg_cuda_call {
         if (fine())
             status = sg_cuda_zero(there, bytes, stream(), &error);
     }
-    /* Copies from and to memory of any kind; only the second waits. */
+    /* Copies from and to memory of any kind; the second waits, the first where sg_cuda_to_device does. */
     void up(void *there, const void *things, size_t bytes)
     {
         if (fine())
