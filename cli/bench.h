@@ -45,9 +45,9 @@
  * arrays beyond the caches, whichever the workload resembles, in the same count. The two rates and
  * their quotient `fraction` come from best times: other programs only make them smaller.
  * On a CUDA device times are those of its own clock around launches in a row (one would be too short to time), arrays
- * stay on the device, W1 with several sets of them by turns, as one would stay in its L2 cache. Tables of W2 are what
- * they are: those below an L2 cache (34 MB for sgd) are read from there, and their `fraction` of the memory's rate may exceed 1.
- * threads is 0, cpu_s NaN, and machine_gb_per_s is what plain kernels do there. What W2.draw,
+ * stay on the device, threads is 0, cpu_s NaN, and machine_gb_per_s is what plain kernels do there. W1 takes several sets
+ * of arrays by turns, as one would stay in the L2 cache. Tables of W2 are what they are: those that fit into that cache (34 MB
+ * for sgd) are read from there, and their `fraction` of the memory's rate may exceed 1. What W2.draw,
  * W2.observe, W2.step and W2.light bring back to the host, and the waiting for it, counts.
  * There the rest of W3 is the layer alone: copies to the host and gates are left out, and machine_gflops is what a kernel does that
  * multiplies and adds single-precision numbers in registers, without tensor cores; for .tf32 and .bf16, what cuBLASLt's
